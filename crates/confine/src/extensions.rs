@@ -1,0 +1,105 @@
+//! What the OCI specification has no word for.
+//!
+//! These settings travel in `org.donjon.*` annotations of the specification, so that both doors (`donjon run`
+//! and an engine's `config.json`) meet in one value. They are written by donjon itself; from a foreign
+//! `config.json` an annotation may only narrow.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Prefix of every annotation that donjon writes and reads.
+pub const PREFIX: &str = "org.donjon.";
+
+/// donjon's own settings beside an OCI specification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Extensions {
+    /// How the root file system is put together.
+    pub root: Root,
+    /// Where writes to the root go.
+    pub upper: Upper,
+    /// With a single id mapped, calls that change ids succeed without effect.
+    pub squash: bool,
+    /// Landlock on top of the mounts.
+    pub landlock: bool,
+    /// Fork a small init as pid 1 which reaps, forwards signals and runs the program as its child.
+    pub init: bool,
+    /// Options of the container's procfs: `subset=pid` under the strict preset.
+    pub proc_pid_only: bool,
+    /// Layers that the caller allowed to be left out when the kernel lacks them (R31), by layer name.
+    pub best_effort: Vec<String>,
+    /// A ceiling on processes and threads, enforced by `RLIMIT_NPROC` in the user namespace even without a cgroup.
+    pub pids_limit: Option<u64>,
+}
+
+/// How the root file system is put together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Root {
+    /// `root.path` of the specification is one directory tree.
+    #[default]
+    Dir,
+    /// The programs of this machine and none of its data: a RAM root whose named top-level directories are
+    /// overlays of the host's.
+    Host {
+        /// Top-level directories with the host's content below a RAM upper: `usr`, `etc`, `opt`.
+        lowers: Vec<String>,
+        /// Symbolic links at the top, for instance (`bin`, `usr/bin`).
+        links: Vec<(String, String)>,
+        /// Empty directories with their mode: `home`, `root`, `run`, `tmp` (0o1777), `var`, `srv`, `mnt`, `var/tmp`...
+        dirs: Vec<(String, u32)>,
+        /// Paths relative to the root, inside a lower, that are absent in the container (credentials).
+        hidden: Vec<String>,
+        /// Files whose content donjon supplies, relative to the root, inside a lower's upper layer.
+        files: Vec<(String, String)>,
+    },
+}
+
+/// Where writes to the root file system go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Upper {
+    /// Nowhere: the lower tree itself is the root (an OCI engine prepared it).
+    None,
+    /// RAM, at most this many bytes; gone with the container.
+    Ram {
+        /// Limit in bytes for everything written.
+        bytes: u64,
+    },
+}
+
+impl Default for Upper {
+    fn default() -> Self {
+        Upper::None
+    }
+}
+
+/// An `org.donjon.*` annotation that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("annotation {key}: {why}")]
+pub struct AnnotationError {
+    /// The annotation's full name.
+    pub key: String,
+    /// What is wrong with its value.
+    pub why: String,
+}
+
+impl Extensions {
+    const KEY: &str = "org.donjon.extensions";
+
+    /// Writes these settings into the annotations of a specification.
+    pub fn write(&self, annotations: &mut HashMap<String, String>) {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        annotations.insert(Self::KEY.to_string(), json);
+    }
+
+    /// Reads the settings back; an absent annotation gives the defaults of a foreign specification.
+    pub fn read(annotations: Option<&HashMap<String, String>>) -> Result<Self, AnnotationError> {
+        match annotations.and_then(|a| a.get(Self::KEY)) {
+            None => Ok(Self::default()),
+            Some(json) => serde_json::from_str(json)
+                .map_err(|e| AnnotationError { key: Self::KEY.to_string(), why: e.to_string() }),
+        }
+    }
+}

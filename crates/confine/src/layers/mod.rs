@@ -1,0 +1,3 @@
+//! One file per isolation mechanism, named as the kernel's documentation names it.
+
+pub mod seccomp;

@@ -1,0 +1,1 @@
+//! seccomp: which system calls exist for the container.
