@@ -1,0 +1,192 @@
+//! Process attributes and the last steps before a program runs.
+
+use std::ffi::{CStr, CString, c_char};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use crate::clone::check;
+
+/// A NULL-terminated array of C strings, as `execve` takes it, built before the clone.
+#[derive(Debug)]
+pub struct CStringArray {
+    strings: Vec<CString>,
+    pointers: Vec<*const c_char>,
+}
+
+impl CStringArray {
+    /// Takes the strings over; they stay where they are for the array's life.
+    pub fn new(strings: Vec<CString>) -> Self {
+        let pointers =
+            strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect();
+        Self { strings, pointers }
+    }
+
+    /// The strings.
+    pub fn strings(&self) -> &[CString] {
+        &self.strings
+    }
+}
+
+/// Replaces the program of this process. Returns only when that failed. See `man 2 execve`.
+pub fn execve(path: &CStr, argv: &CStringArray, envp: &CStringArray) -> Errno {
+    // SAFETY: `path` is NUL-terminated; both arrays end in NULL and point to live NUL-terminated strings, which
+    // CStringArray owns.
+    let result = unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    match check(libc::c_long::from(result)) {
+        Err(errno) => errno,
+        Ok(_) => Errno::INVAL,
+    }
+}
+
+/// Marks every descriptor from `first` on close-on-exec. Needs Linux 5.11. See `man 2 close_range`.
+pub fn cloexec_from(first: u32) -> Result<(), Errno> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: takes numbers only. Marking is harmless to whoever owns the descriptors.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) })?;
+    Ok(())
+}
+
+/// Gives this process a new, empty session keyring, so that the caller's keys can't be reached.
+/// See `man 2 keyctl`, `KEYCTL_JOIN_SESSION_KEYRING`.
+pub fn join_session_keyring() -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a NULL name asks for an anonymous keyring; no memory is read.
+    check(unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<c_char>())
+    })?;
+    Ok(())
+}
+
+/// Brings the loopback interface of this network namespace up. Needs `CAP_NET_ADMIN` over it.
+/// See `man 7 netdevice`, `SIOCSIFFLAGS`.
+pub fn loopback_up() -> Result<(), Errno> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: ifreq is made of integers and an all-zero one is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as c_char;
+    request.ifr_name[1] = b'o' as c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, which `request` is.
+    check(libc::c_long::from(unsafe {
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)
+    }))?;
+    Ok(())
+}
+
+/// Moves this process into all namespaces of `flags` (`CLONE_NEW*`) of the process behind `pidfd` at once.
+/// Needs Linux 5.8 and `CAP_SYS_ADMIN` over each. See `man 2 setns`.
+pub fn setns(pidfd: BorrowedFd<'_>, flags: u64) -> Result<(), Errno> {
+    // SAFETY: takes numbers only. rustix's own wrappers demand nothing more of a single-threaded caller.
+    check(unsafe { libc::syscall(libc::SYS_setns, pidfd.as_raw_fd(), flags as libc::c_int) })?;
+    Ok(())
+}
+
+/// Leaves the current namespaces of `flags` for new ones. See `man 2 unshare`.
+pub fn unshare(flags: u64) -> Result<(), Errno> {
+    // SAFETY: takes numbers only; CLONE_FILES and CLONE_VM, which could split shared state, are masked out.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_unshare,
+            flags as libc::c_int & !(libc::CLONE_FILES | libc::CLONE_VM | libc::CLONE_FS),
+        )
+    })?;
+    Ok(())
+}
+
+/// Sets real, effective and saved user id of this (single-threaded) process. See `man 2 setresuid`.
+pub fn setresuid(uid: u32) -> Result<(), Errno> {
+    // SAFETY: takes numbers only; the raw call changes this thread, which is the only one.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
+    Ok(())
+}
+
+/// Sets real, effective and saved group id of this (single-threaded) process. See `man 2 setresgid`.
+pub fn setresgid(gid: u32) -> Result<(), Errno> {
+    // SAFETY: as for setresuid.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    Ok(())
+}
+
+/// Replaces the supplementary groups of this (single-threaded) process. See `man 2 setgroups`.
+pub fn setgroups(gids: &[u32]) -> Result<(), Errno> {
+    // SAFETY: the array is valid for its length; the kernel only reads it.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, gids.len(), gids.as_ptr()) })?;
+    Ok(())
+}
+
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// Sets this thread's capability sets (bit n is capability number n). See `man 2 capset`.
+pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result<(), Errno> {
+    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let part = |shift: u32| CapData {
+        effective: (effective >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: (inheritable >> shift) as u32,
+    };
+    let data = [part(0), part(32)];
+    // SAFETY: version 3 takes a header and two data elements; the kernel only reads them.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })?;
+    Ok(())
+}
+
+/// `prctl` with plain numbers. See `man 2 prctl`.
+fn prctl(option: libc::c_int, a: u64, b: u64) -> Result<libc::c_long, Errno> {
+    // SAFETY: used below only with options whose arguments are numbers.
+    check(unsafe { libc::syscall(libc::SYS_prctl, option, a, b, 0u64, 0u64) })
+}
+
+/// Removes capability number `cap` from the bounding set; EINVAL means that the kernel has no such number.
+pub fn drop_from_bounding_set(cap: u32) -> Result<(), Errno> {
+    prctl(libc::PR_CAPBSET_DROP, u64::from(cap), 0).map(drop)
+}
+
+/// Empties the ambient set.
+pub fn clear_ambient_set() -> Result<(), Errno> {
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0).map(drop)
+}
+
+/// Raises capability number `cap` in the ambient set; it must be permitted and inheritable.
+pub fn raise_ambient(cap: u32) -> Result<(), Errno> {
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, u64::from(cap)).map(drop)
+}
+
+/// Keeps the permitted set over a change from user id 0 to another.
+pub fn keep_capabilities(keep: bool) -> Result<(), Errno> {
+    prctl(libc::PR_SET_KEEPCAPS, u64::from(keep), 0).map(drop)
+}
+
+/// From now on no `execve` grants anything. See `Documentation/userspace-api/no_new_privs.rst`.
+pub fn no_new_privs() -> Result<(), Errno> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
+}
+
+/// Whether other processes of the same user may trace this one and read its `/proc` entries.
+pub fn set_dumpable(dumpable: bool) -> Result<(), Errno> {
+    prctl(libc::PR_SET_DUMPABLE, u64::from(dumpable), 0).map(drop)
+}
+
+/// The kernel kills this process with SIGKILL when the thread that created it ends.
+pub fn die_with_parent() -> Result<(), Errno> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).map(drop)
+}
