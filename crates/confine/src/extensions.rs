@@ -27,6 +27,8 @@ pub struct Extensions {
     pub init: bool,
     /// Options of the container's procfs: `subset=pid` under the strict preset.
     pub proc_pid_only: bool,
+    /// User namespaces may be created inside (R15: this opens much kernel code to the container).
+    pub nested_userns: bool,
     /// Layers that the caller allowed to be left out when the kernel lacks them (R31), by layer name.
     pub best_effort: Vec<String>,
     /// A ceiling on processes and threads, enforced by `RLIMIT_NPROC` in the user namespace even without a cgroup.

@@ -8,11 +8,23 @@
 //! lets the child walk the plan. Each mechanism has one file under [`layers`].
 #![forbid(unsafe_code)]
 
+mod channel;
+mod child;
+pub mod error;
 pub mod extensions;
+mod hint;
+mod hooks;
 pub mod host;
+mod idmap;
 pub mod layers;
+pub mod plan;
 pub mod resolve;
+pub mod spawn;
+mod words;
 
 pub use extensions::Extensions;
+pub use error::{SpecError, StartError};
 pub use host::Host;
 pub use oci_spec::runtime::Spec;
+pub use plan::Plan;
+pub use spawn::{Confined, Handover, spawn};

@@ -24,6 +24,12 @@ pub fn no_symlinks(root: impl AsFd, path: impl Arg, oflags: OFlags) -> Result<Ow
     open(root, path, oflags, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
 }
 
+/// Opens the canonical path `path` of the host and refuses any symbolic link on the way (ELOOP): what was a
+/// directory when the path was made canonical must still be one.
+pub fn canonical(path: impl Arg, oflags: OFlags) -> Result<OwnedFd, Errno> {
+    open(rustix::fs::CWD, path, oflags, ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
+}
+
 fn open(root: impl AsFd, path: impl Arg, oflags: OFlags, how: ResolveFlags) -> Result<OwnedFd, Errno> {
     // EAGAIN: a rename or mount raced the walk and the kernel could not prove it safe; try again, boundedly.
     for _ in 0..64 {

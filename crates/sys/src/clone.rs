@@ -25,7 +25,17 @@ struct CloneArgs {
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Clones the calling process, copy-on-write, into the new namespaces of `namespaces` (`CLONE_NEW*`), and into
+/// Flags that would share memory or tables with the child, which [`clone3`] never does.
+const SHARING: u64 = (libc::CLONE_VM
+    | libc::CLONE_VFORK
+    | libc::CLONE_THREAD
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_FILES
+    | libc::CLONE_FS
+    | libc::CLONE_SETTLS) as u64;
+
+/// Clones the calling process, copy-on-write, into the new namespaces of `namespaces` (`CLONE_NEW*`; with
+/// `CLONE_PARENT` the new process is a sibling of the caller, for the caller's own parent to wait for), and into
 /// `cgroup` if one is given (a directory of the v2 hierarchy). The child runs `body` and exits with the status
 /// that it returns, unless it execs before; the parent gets the child's id and a close-on-exec pidfd.
 ///
@@ -41,9 +51,10 @@ pub fn clone3(
 ) -> Result<(Pid, OwnedFd), Errno> {
     let mut pidfd: libc::c_int = -1;
     let mut args = CloneArgs {
-        flags: namespaces | libc::CLONE_PIDFD as u64,
+        flags: (namespaces & !SHARING) | libc::CLONE_PIDFD as u64,
         pidfd: (&raw mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        // A sibling (CLONE_PARENT) inherits the caller's own exit signal; naming one is EINVAL.
+        exit_signal: if namespaces & libc::CLONE_PARENT as u64 != 0 { 0 } else { libc::SIGCHLD as u64 },
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
@@ -51,7 +62,7 @@ pub fn clone3(
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: `args` is a valid clone_args of the size passed and `pidfd` outlives the call. CLONE_VM is not among
-    // the flags (they are namespace flags), so the child runs on its own copy of all memory and of this stack:
+    // the flags (masked out), so the child runs on its own copy of all memory and of this stack:
     // nothing it does can be seen here. It leaves this function only through `exit_now`.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     if pid == 0 {

@@ -11,3 +11,4 @@ pub mod clone;
 pub mod landlock;
 pub mod mount;
 pub mod process;
+pub mod seccomp;

@@ -90,15 +90,17 @@ pub fn mount_setattr(
     Ok(())
 }
 
-/// Makes the current directory the root of this mount namespace and detaches the old root, which lay on top of
-/// it for a moment.
+/// Makes the current directory the root of this mount namespace and detaches the `layers` mounts that then lie on
+/// top of it: the old root, and what was mounted over that one's `/`.
 ///
 /// Needs `CAP_SYS_ADMIN` over the mount namespace; the current directory must be the root of a mount that is
 /// not locked, and the old root must not be the initial ramfs. See `man 2 pivot_root`, "pivot_root(".", ".")".
-pub fn pivot_to_current_directory() -> Result<(), Errno> {
+pub fn pivot_to_current_directory(layers: usize) -> Result<(), Errno> {
     // SAFETY: both arguments are NUL-terminated.
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })?;
-    rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH)?;
+    for _ in 0..layers {
+        rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH)?;
+    }
     rustix::process::chdir(c"/")
 }
 
@@ -115,12 +117,12 @@ const LSMT_ROOT: u64 = u64::MAX;
 const SYS_STATMOUNT: libc::c_long = 457;
 const SYS_LISTMOUNT: libc::c_long = 458;
 
-/// Lists the unique ids of all mounts below the current root into `ids` and returns how many there are; a
-/// result equal to `ids.len()` may have been cut. The root mount itself is not among them.
+/// Lists the unique ids of all mounts below the mount `of` (`None`: below the root) into `ids` and returns how
+/// many there are; a result equal to `ids.len()` may have been cut. `of` itself is not among them.
 ///
 /// Needs Linux 6.8. See `man 2 listmount`.
-pub fn listmount(ids: &mut [u64]) -> Result<usize, Errno> {
-    let req = MntIdReq { size: size_of::<MntIdReq>() as u32, spare: 0, mnt_id: LSMT_ROOT, param: 0 };
+pub fn listmount(of: Option<u64>, ids: &mut [u64]) -> Result<usize, Errno> {
+    let req = MntIdReq { size: size_of::<MntIdReq>() as u32, spare: 0, mnt_id: of.unwrap_or(LSMT_ROOT), param: 0 };
     // SAFETY: `req` is a valid mnt_id_req, `ids` is writable for the count passed.
     let n = check(unsafe {
         libc::syscall(SYS_LISTMOUNT, &raw const req, ids.as_mut_ptr(), ids.len(), 0)

@@ -190,3 +190,109 @@ pub fn set_dumpable(dumpable: bool) -> Result<(), Errno> {
 pub fn die_with_parent() -> Result<(), Errno> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).map(drop)
 }
+
+/// Sets every signal to its default action and unblocks all, as a fresh program expects: an ignored signal
+/// (the Rust runtime ignores SIGPIPE) and a blocked one would survive `execve`.
+pub fn default_signals() -> Result<(), Errno> {
+    /// `struct kernel_sigaction`: handler, flags, restorer, mask. All zero is SIG_DFL.
+    const DEFAULT: [u64; 4] = [0; 4];
+    for signal in 1..=64 {
+        if signal == libc::SIGKILL || signal == libc::SIGSTOP {
+            continue;
+        }
+        // SAFETY: `DEFAULT` is a valid kernel sigaction (no handler, so no code of ours is named), the old one is
+        // not asked for, 8 is the kernel's signal set size.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                8usize,
+            )
+        })?;
+    }
+    let none = 0u64;
+    // SAFETY: reads one 8-byte signal set.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            std::ptr::null_mut::<u64>(),
+            8usize,
+        )
+    })?;
+    Ok(())
+}
+
+/// Writes the current directory into `buffer`, without its NUL, and returns its length. A directory outside the
+/// root begins with `(unreachable)`. See `man 2 getcwd`.
+pub fn getcwd(buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the buffer is writable for its length.
+    let n = check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
+    Ok((n as usize).saturating_sub(1))
+}
+
+/// Closes every descriptor from `first` on, whoever owns it: for a process that goes on as something else, as
+/// the small init does. See `man 2 close_range`.
+pub fn close_from(first: u32) -> Result<(), Errno> {
+    // SAFETY: takes numbers only. An owner that later closes its number again gets EBADF, which it ignores; the
+    // callers never open another descriptor after this.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0u32) })?;
+    Ok(())
+}
+
+/// Blocks every signal of this thread, so that [`next_signal`] gets them.
+pub fn block_signals() -> Result<(), Errno> {
+    let all = u64::MAX;
+    // SAFETY: reads one 8-byte signal set.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            std::ptr::null_mut::<u64>(),
+            8usize,
+        )
+    })?;
+    Ok(())
+}
+
+/// Waits for the next blocked signal and returns its number. See `man 2 rt_sigtimedwait`.
+pub fn next_signal() -> Result<i32, Errno> {
+    let all = u64::MAX;
+    // SAFETY: reads one 8-byte signal set; neither details nor a time-out are asked for.
+    let signal = check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigtimedwait,
+            &raw const all,
+            std::ptr::null_mut::<libc::siginfo_t>(),
+            std::ptr::null::<libc::timespec>(),
+            8usize,
+        )
+    })?;
+    Ok(signal as i32)
+}
+
+/// Sends signal number `signal` to process `pid` of this pid namespace. See `man 2 kill`.
+pub fn kill(pid: rustix::process::Pid, signal: i32) -> Result<(), Errno> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::syscall(libc::SYS_kill, pid.as_raw_nonzero().get(), signal) })?;
+    Ok(())
+}
+
+/// The process id, in the caller's pid namespace, of the process behind `pidfd`; `None` when it is gone or not
+/// visible. See `man 2 pidfd_open`, `PIDFD_GET_INFO` (Linux 6.13); before that, the `Pid:` line of its fdinfo.
+pub fn pid_of(pidfd: BorrowedFd<'_>) -> Option<rustix::process::Pid> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let pid = info.lines().find_map(|l| l.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    rustix::process::Pid::from_raw(pid)
+}
+
+/// Closes this process's copy of a descriptor that belongs to the parent: for a child of `clone3`, whose copy of
+/// the owner is never dropped.
+pub fn close_copy(fd: BorrowedFd<'_>) {
+    // SAFETY: takes a number only. In the child nobody uses it again: the owner's copy ends with exec or exit.
+    unsafe { libc::syscall(libc::SYS_close, fd.as_raw_fd()) };
+}

@@ -1,3 +1,18 @@
 //! One file per isolation mechanism, named as the kernel's documentation names it.
+//!
+//! Each has a pure half, which turns its part of the specification into steps, and a half that executes them in
+//! the child: straight system calls, no allocation, no decision.
 
+pub mod capabilities;
+pub mod descriptors;
+pub mod devices;
+pub mod identity;
+pub mod keyring;
+pub mod landlock;
+pub mod limits;
+pub mod mounts;
+pub mod namespaces;
+pub mod overlay;
+pub mod program;
+pub mod rootfs;
 pub mod seccomp;

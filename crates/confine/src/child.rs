@@ -1,0 +1,257 @@
+//! The child: walks the plan and decides nothing.
+//!
+//! Between clone and exec there are straight system calls alone. Everything that they need (strings, filters,
+//! room for descriptors) was made before; nothing is allocated, locked or printed here. A step that fails is
+//! reported to the parent by its number and errno, and the parent finds the words.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use crate::channel::{self, message};
+use crate::hooks::Hooks;
+use crate::layers::rootfs::Mounted;
+use crate::layers::{
+    capabilities, descriptors, devices, identity, keyring, landlock, limits, mounts, namespaces, overlay, program,
+    rootfs, seccomp,
+};
+use crate::plan::{Op, Plan, Program, Slot, Step};
+use crate::spawn::OpenSource;
+
+/// Descriptors by slot.
+#[derive(Debug)]
+pub(crate) struct Slots(Vec<Option<OwnedFd>>);
+
+impl Slots {
+    pub fn new(n: usize) -> Self {
+        Self((0..n).map(|_| None).collect())
+    }
+
+    pub fn get(&self, slot: Slot) -> Result<BorrowedFd<'_>, Errno> {
+        self.0.get(usize::from(slot.0)).and_then(Option::as_ref).map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    pub fn put(&mut self, slot: Slot, fd: OwnedFd) -> Result<(), Errno> {
+        *self.0.get_mut(usize::from(slot.0)).ok_or(Errno::BADF)? = Some(fd);
+        Ok(())
+    }
+
+    pub fn close(&mut self, slot: Slot) {
+        if let Some(place) = self.0.get_mut(usize::from(slot.0)) {
+            *place = None;
+        }
+    }
+}
+
+/// What the child works with. Made by the parent, changed in the child's copy only.
+pub(crate) struct Context<'a> {
+    pub channel: BorrowedFd<'a>,
+    pub stdio: Option<[BorrowedFd<'a>; 3]>,
+    pub sources: &'a [OpenSource],
+    pub program: &'a Program,
+    pub target: Option<BorrowedFd<'a>>,
+    /// Mounts that the parent made because only it may: by source.
+    pub idmapped: Vec<Option<OwnedFd>>,
+    pub slots: Slots,
+    pub mounted: Mounted,
+    /// Device number of the file system that is the root.
+    pub root_device: u64,
+    own_ram: [u64; 64],
+    own_ram_count: usize,
+    pub found: Option<usize>,
+    pub hooks: &'a Hooks,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(
+        channel: BorrowedFd<'a>,
+        stdio: Option<[BorrowedFd<'a>; 3]>,
+        sources: &'a [OpenSource],
+        plan: &'a Plan,
+        target: Option<BorrowedFd<'a>>,
+        hooks: &'a Hooks,
+    ) -> Self {
+        Self {
+            channel,
+            stdio,
+            sources,
+            program: &plan.program,
+            target,
+            idmapped: sources.iter().map(|_| None).collect(),
+            slots: Slots::new(plan.slots),
+            mounted: Mounted::with_capacity(plan.steps.len() + 1),
+            root_device: 0,
+            own_ram: [0; 64],
+            own_ram_count: 0,
+            found: None,
+            hooks,
+        }
+    }
+
+    /// Remembers that the file system of this mount is the container's own RAM, where mount points may be made.
+    pub fn remember_own_ram(&mut self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
+        let device = rootfs::device_of(mount)?;
+        if let Some(place) = self.own_ram.get_mut(self.own_ram_count) {
+            *place = device;
+            self.own_ram_count += 1;
+        }
+        Ok(())
+    }
+
+    /// An error unless `dir` lies in the container's own RAM, or in its root.
+    pub fn is_own_ram(&self, dir: BorrowedFd<'_>) -> Result<(), Errno> {
+        let device = rootfs::device_of(dir)?;
+        let own = self.own_ram.get(..self.own_ram_count).unwrap_or_default();
+        if device == self.root_device || own.contains(&device) { Ok(()) } else { Err(Errno::NOENT) }
+    }
+
+    /// Whether a protection is on: always, but in a build for the tests that prove its worth.
+    pub fn protects(&self, what: &str) -> bool {
+        self.hooks.protects(what)
+    }
+
+    /// Mount attributes, less those that a test switched off.
+    pub fn weakened(&self, attrs: u64) -> u64 {
+        if self.protects("nosuid") { attrs } else { attrs & !donjon_sys::mount::attr::NOSUID }
+    }
+
+    /// Sends a descriptor to the parent.
+    pub fn send_descriptor(&self, kind: u8, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.send(kind, 0, 0, Some(fd))
+    }
+
+    /// Sends a message of fixed length to the parent, with a descriptor or without.
+    pub fn send(&self, kind: u8, a: u16, b: i32, fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+        channel::send(self.channel, kind, a, b, fd)
+    }
+}
+
+/// Walks the plan from step `from` to its end, which is `execve`. Returns the status to exit with when a step
+/// failed, after reporting it.
+pub(crate) fn walk(steps: &[Step], from: usize, ctx: &mut Context<'_>) -> u8 {
+    for (i, step) in steps.iter().enumerate().skip(from) {
+        let result = match ctx.hooks.before(i) {
+            Ok(()) => run(steps, i, step, ctx),
+            Err(errno) => Err(errno),
+        };
+        match result {
+            Ok(Next::Step) => {}
+            Ok(Next::Exit(code)) => return code,
+            Err(errno) => {
+                // If the parent is gone there is nobody left to tell.
+                let _ = ctx.send(message::FAILED, i as u16, errno.raw_os_error(), None);
+                return 125;
+            }
+        }
+    }
+    125
+}
+
+enum Next {
+    Step,
+    Exit(u8),
+}
+
+fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Result<Next, Errno> {
+    match &step.op {
+        Op::MapOwnId { uid_map, gid_map } => identity::map_own_id(uid_map, gid_map),
+        Op::AwaitParent { .. } => identity::await_parent(ctx),
+        Op::BecomeRoot => identity::become_root(),
+        Op::NotDumpable => match ctx.protects("dumpable") {
+            true => donjon_sys::process::set_dumpable(false),
+            false => donjon_sys::process::set_dumpable(true),
+        },
+        Op::DieWithParent => identity::die_with_parent(ctx),
+        Op::NewSession => match ctx.protects("setsid") {
+            true => identity::new_session(),
+            false => Ok(()),
+        },
+        Op::SetIds { uid, gid, groups } => identity::set_ids(*uid, *gid, groups.as_deref()),
+        Op::Umask(mask) => {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(*mask));
+            Ok(())
+        }
+        Op::NoNewPrivs => match ctx.protects("no_new_privs") {
+            true => donjon_sys::process::no_new_privs(),
+            false => Ok(()),
+        },
+        Op::JoinNamespaces { flags } => namespaces::join(ctx, *flags),
+        Op::ForkIntoPidNamespace => return fork_into_pid_namespace(steps, index, ctx),
+        Op::Hostname(name) => namespaces::hostname(name),
+        Op::Domainname(name) => rustix::system::setdomainname(name.to_bytes()),
+        Op::LoopbackUp => donjon_sys::process::loopback_up(),
+        Op::TimeOffsets(text) => namespaces::time_offsets(text),
+        Op::PrivateMounts => rootfs::private_mounts(),
+        Op::Scratch { bytes } => rootfs::scratch(ctx, *bytes),
+        Op::BindRoot { source, .. } => rootfs::bind_root(ctx, *source),
+        Op::RamRoot => rootfs::ram_root(ctx),
+        Op::RootDir { path, mode } => rootfs::root_dir(ctx, path, *mode),
+        Op::RootLink { path, target } => rootfs::root_link(ctx, path, target),
+        Op::SealRoot => rootfs::seal_root(ctx),
+        Op::PivotRoot => rootfs::pivot_root(ctx),
+        Op::VerifyMounts => match ctx.protects("verify") {
+            true => ctx.mounted.verify(),
+            false => Ok(()),
+        },
+        Op::WorkingDirectory { path } => rootfs::working_directory(ctx, path),
+        Op::Overlay { source, tag, at, .. } => overlay::overlay(ctx, *source, tag, at),
+        Op::Hide { tag, path } => overlay::hide(ctx, tag, path),
+        Op::Supply { tag, path, content } => overlay::supply(ctx, tag, path, content),
+        Op::Mount(mount) => mounts::mount(ctx, mount),
+        Op::Mask { path } => mounts::mask(ctx, path),
+        Op::ReadOnly { path } => mounts::read_only(ctx, path),
+        Op::Seal { slot, .. } => mounts::seal(ctx, *slot),
+        Op::ProcHandle => mounts::proc_handle(ctx),
+        Op::Device { name, host, major, minor } => devices::device(ctx, name, host, *major, *minor),
+        Op::DeviceLink { name, target } => devices::link(ctx, name, target),
+        Op::Terminal => devices::terminal(ctx),
+        Op::Rlimit { resource, soft, hard, .. } => limits::rlimit(*resource, *soft, *hard),
+        Op::Sysctl { path, value } => limits::sysctl(ctx, path, value),
+        Op::OomScoreAdj(value) => limits::oom_score_adj(ctx, value),
+        Op::SessionKeyring => keyring::session_keyring(),
+        Op::BoundingSet { keep } => capabilities::bounding_set(*keep),
+        Op::CapabilitySets { permitted, effective, ambient } => {
+            capabilities::capability_sets(*permitted, *effective, *ambient)
+        }
+        Op::Landlock { attr, rules } => landlock::restrict(attr, rules),
+        Op::Stdio => descriptors::stdio(ctx),
+        Op::CloseDescriptors { keep } => match ctx.protects("close-fds") {
+            true => donjon_sys::process::cloexec_from(*keep),
+            false => Ok(()),
+        },
+        Op::Seccomp(program) => seccomp::install::load(ctx, program),
+        Op::DefaultSignals => donjon_sys::process::default_signals(),
+        Op::FindProgram => program::find(ctx),
+        Op::Init => return init(steps, index, ctx),
+        Op::Exec => Err(program::exec(ctx)),
+    }
+    .map(|()| Next::Step)
+}
+
+/// A process that joins a pid namespace stays outside; its children are inside. The child is made a sibling, so
+/// that the parent waits for it directly, and this process ends.
+fn fork_into_pid_namespace(steps: &[Step], index: usize, ctx: &mut Context<'_>) -> Result<Next, Errno> {
+    const CLONE_PARENT: u64 = 0x8000;
+    let (pid, pidfd) = {
+        let ctx = &mut *ctx;
+        donjon_sys::clone::clone3(CLONE_PARENT, None, move || {
+            // Wait for the parent to know this process before anything of it can end.
+            match identity::await_parent(ctx) {
+                Ok(()) => walk(steps, index + 1, ctx),
+                Err(_) => 125,
+            }
+        })?
+    };
+    ctx.send(message::PROCESS, 0, pid.as_raw_nonzero().get(), Some(pidfd.as_fd()))?;
+    Ok(Next::Exit(0))
+}
+
+/// Forks the program and stays as pid 1: reaps what dies, passes signals on, and ends as the program ends.
+fn init(steps: &[Step], index: usize, ctx: &mut Context<'_>) -> Result<Next, Errno> {
+    donjon_sys::process::block_signals()?;
+    let child = {
+        let ctx = &mut *ctx;
+        donjon_sys::clone::fork(move || walk(steps, index + 1, ctx))?
+    };
+    Ok(Next::Exit(crate::layers::program::be_init(ctx, child)))
+}

@@ -1,0 +1,164 @@
+//! Landlock: a mandatory policy of the container's own, without any privilege.
+//!
+//! **Stops**: access to files outside the container's mounts even if a descriptor of a host directory or a way
+//! around the mount namespace were found; device nodes and `ioctl` on devices outside `/dev`; signals and abstract
+//! unix sockets across the container's border (R11). It is a second wall behind the mounts: rules follow from them.
+//!
+//! **Can't stop**: what was opened before (standard input, output and error); `stat`, `chmod`, `chown` and a few
+//! other calls that Landlock does not cover.
+//!
+//! ABI 1 is Linux 5.13; 2 (5.19) adds moves between directories, 3 (6.2) truncation, 5 (6.10) device ioctls,
+//! 6 (6.12) the scopes. Whatever the kernel's ABI lacks is left out and noted. Rules are opened inside the final
+//! mount namespace, after the last mount: a process under Landlock can't mount.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+
+use donjon_sys::landlock::{RulesetAttr, add_path_beneath, create_ruleset, restrict_self};
+use oci_spec::runtime::Spec;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::SpecError;
+use crate::extensions::Extensions;
+use crate::host::Host;
+use crate::plan::{Draft, Layer, Op};
+use crate::resolve;
+
+/// Access rights of `linux/landlock.h`.
+pub mod access {
+    /// Execute a file.
+    pub const EXECUTE: u64 = 1 << 0;
+    /// Open a file for writing.
+    pub const WRITE_FILE: u64 = 1 << 1;
+    /// Open a file for reading.
+    pub const READ_FILE: u64 = 1 << 2;
+    /// List a directory.
+    pub const READ_DIR: u64 = 1 << 3;
+    /// Make a character device.
+    pub const MAKE_CHAR: u64 = 1 << 6;
+    /// Make a block device.
+    pub const MAKE_BLOCK: u64 = 1 << 11;
+    /// Link or move a file to another directory (ABI 2).
+    pub const REFER: u64 = 1 << 13;
+    /// Truncate a file (ABI 3).
+    pub const TRUNCATE: u64 = 1 << 14;
+    /// `ioctl` on a device that is opened from now on (ABI 5).
+    pub const IOCTL_DEV: u64 = 1 << 15;
+
+    /// Everything that an ABI knows for files.
+    pub fn all(abi: u32) -> u64 {
+        match abi {
+            0 => 0,
+            1 => (1 << 13) - 1,
+            2 => (1 << 14) - 1,
+            3 | 4 => (1 << 15) - 1,
+            _ => (1 << 16) - 1,
+        }
+    }
+
+    /// Reading.
+    pub const READ: u64 = READ_FILE | READ_DIR;
+    /// Writing, making and removing anything but device nodes.
+    pub const WRITE: u64 =
+        ((1 << 15) - 1) & !(EXECUTE | READ | MAKE_CHAR | MAKE_BLOCK) | REFER | TRUNCATE;
+    /// What a rule on a file that is no directory may hold.
+    pub const OF_FILES: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
+}
+
+/// Scope: abstract unix sockets (ABI 6).
+const SCOPE_ABSTRACT_UNIX: u64 = 1;
+/// Scope: signals (ABI 6).
+const SCOPE_SIGNAL: u64 = 2;
+
+/// One rule: these rights for everything below this path of the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathRule {
+    /// A path inside the container.
+    pub path: CString,
+    /// Bits of [`access`].
+    pub allowed: u64,
+}
+
+/// The step that puts the process under a ruleset made of the container's mounts.
+pub(crate) fn plan(
+    spec: &Spec,
+    ext: &Extensions,
+    host: &Host,
+    draft: &mut Draft,
+) -> Result<(), SpecError> {
+    if !ext.landlock {
+        return Ok(());
+    }
+    let best_effort = ext.best_effort.iter().any(|l| l == Layer::Landlock.name());
+    if host.landlock_abi == 0 {
+        if !best_effort {
+            return Err(SpecError::new(
+                Layer::Landlock,
+                "annotations[org.donjon.extensions].landlock",
+                "this kernel has no Landlock (or it is missing from lsm=); --best-effort landlock starts without it",
+            ));
+        }
+        draft.notes.push("landlock: not enforced, the kernel has none (allowed by --best-effort)".to_string());
+        return Ok(());
+    }
+    for (abi, missing) in [
+        (2, "moving files between directories is denied altogether (ABI 2, Linux 5.19)"),
+        (3, "truncation is not controlled (ABI 3, Linux 6.2)"),
+        (5, "ioctls on devices are not controlled (ABI 5, Linux 6.10)"),
+        (6, "signals and abstract sockets are held by namespaces alone (ABI 6, Linux 6.12)"),
+    ] {
+        if host.landlock_abi < abi {
+            draft.notes.push(format!("landlock: {missing}"));
+        }
+    }
+    let handled = access::all(host.landlock_abi);
+    let root_writable = !spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false);
+    let mut rules = Vec::new();
+    let mut rule = |path: &[u8], allowed: u64| -> Result<(), SpecError> {
+        let path = SpecError::c_string(Layer::Landlock, "mounts", path)?;
+        rules.push(PathRule { path, allowed: allowed & handled });
+        Ok(())
+    };
+    let root = access::READ | access::EXECUTE | if root_writable { access::WRITE } else { 0 };
+    rule(b"/", root)?;
+    for mount in spec.mounts().iter().flatten() {
+        let options = mount.options().as_deref().unwrap_or_default();
+        let has = |name: &str| options.iter().any(|o| o == name);
+        let path = std::os::unix::ffi::OsStrExt::as_bytes(mount.destination().as_os_str());
+        match (path, mount.typ().as_deref()) {
+            (b"/dev", _) => rule(path, access::READ | access::WRITE_FILE | access::TRUNCATE | access::IOCTL_DEV)?,
+            (b"/proc", _) => rule(path, access::READ | access::WRITE_FILE | access::TRUNCATE)?,
+            _ if has("ro") || has("rro") => {}
+            _ => {
+                let execute = if has("noexec") || has("rnoexec") { 0 } else { access::EXECUTE };
+                rule(path, access::READ | access::WRITE | execute)?;
+            }
+        }
+    }
+    let scoped = if host.landlock_abi >= 6 { SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL } else { 0 };
+    draft.add(
+        Layer::Landlock,
+        "annotations[org.donjon.extensions].landlock",
+        Op::Landlock { attr: RulesetAttr { fs: handled, net: 0, scoped }, rules },
+    );
+    Ok(())
+}
+
+/// Opens every rule's path inside the container and enters the domain.
+pub(crate) fn restrict(attr: &RulesetAttr, rules: &[PathRule]) -> Result<(), Errno> {
+    let ruleset = create_ruleset(attr)?;
+    let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    for rule in rules {
+        let beneath = open_rule(&root, &rule.path)?;
+        let is_dir =
+            FileType::from_raw_mode(rustix::fs::fstat(&beneath)?.st_mode) == FileType::Directory;
+        let allowed = if is_dir { rule.allowed } else { rule.allowed & access::OF_FILES };
+        add_path_beneath(ruleset.as_fd(), beneath.as_fd(), allowed)?;
+    }
+    restrict_self(ruleset.as_fd())
+}
+
+fn open_rule(root: impl AsFd, path: &CStr) -> Result<std::os::fd::OwnedFd, Errno> {
+    resolve::in_root(root, path, OFlags::PATH)
+}

@@ -1,0 +1,200 @@
+//! Limits: resources that run out for the container alone.
+//!
+//! **Stops**: a fork bomb even without a cgroup (processes are counted per user namespace and id, Linux 5.14, so
+//! `RLIMIT_NPROC` inside counts the container's own and no others); core dumps; nested namespaces, whose limits
+//! are set to zero while the first process still may (R15).
+//!
+//! **Can't stop**: use of memory and CPU time by many processes together. That takes a cgroup (`cgroups`).
+
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+use oci_spec::runtime::{LinuxNamespaceType, PosixRlimitType, Process, Spec};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit};
+
+use crate::child::Context;
+use crate::error::SpecError;
+use crate::extensions::Extensions;
+use crate::plan::{Draft, Layer, Op, Slot};
+
+use super::namespaces;
+
+/// Per-user-namespace ceilings that are set to zero: nothing of the kind can be made inside. Mount namespaces are
+/// not among them: a detached mount lives in one, and the set-up makes many; without a user namespace to be root
+/// in, a program can't make one.
+const NESTED: [&str; 7] = [
+    "user/max_user_namespaces",
+    "user/max_pid_namespaces",
+    "user/max_net_namespaces",
+    "user/max_ipc_namespaces",
+    "user/max_uts_namespaces",
+    "user/max_cgroup_namespaces",
+    "user/max_time_namespaces",
+];
+
+/// Prefixes of the settings that belong to a namespace of the container's, with that namespace.
+fn owner(key: &str) -> Option<LinuxNamespaceType> {
+    let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
+    if key.starts_with("net.") {
+        Some(LinuxNamespaceType::Network)
+    } else if ipc.iter().any(|p| key.starts_with(p)) {
+        Some(LinuxNamespaceType::Ipc)
+    } else if matches!(key, "kernel.domainname" | "kernel.hostname") {
+        Some(LinuxNamespaceType::Uts)
+    } else {
+        None
+    }
+}
+
+/// Steps for sysctls and the ceilings of the user namespace.
+pub(crate) fn plan(
+    spec: &Spec,
+    process: &Process,
+    ext: &Extensions,
+    draft: &mut Draft,
+) -> Result<(), SpecError> {
+    let sysctls = spec.linux().as_ref().and_then(|l| l.sysctl().as_ref());
+    let mut sorted: Vec<_> = sysctls.into_iter().flatten().collect();
+    sorted.sort();
+    for (key, value) in sorted {
+        let field = format!("linux.sysctl[{key}]");
+        let namespace = owner(key).ok_or_else(|| {
+            SpecError::new(Layer::Limits, field.clone(), "is a setting of the whole machine, not of a namespace")
+        })?;
+        if !namespaces::is_new(spec, namespace) {
+            return Err(SpecError::new(
+                Layer::Limits,
+                field,
+                format!("needs a {namespace} namespace of its own"),
+            ));
+        }
+        if key.contains('/') || key.split('.').any(|part| part.is_empty()) {
+            return Err(SpecError::new(Layer::Limits, field, "is not a dotted name"));
+        }
+        let path = SpecError::c_string(Layer::Limits, &field, format!("sys/{}", key.replace('.', "/")))?;
+        let value = SpecError::c_string(Layer::Limits, &field, value.as_str())?;
+        draft.add(Layer::Limits, field, Op::Sysctl { path, value });
+    }
+    if namespaces::is_new(spec, LinuxNamespaceType::User) && !ext.nested_userns {
+        for name in NESTED {
+            let path = SpecError::c_string(Layer::Limits, "", format!("sys/{name}"))?;
+            draft.add(Layer::Limits, "", Op::Sysctl { path, value: c"0".into() });
+        }
+    }
+    if let Some(adj) = process.oom_score_adj() {
+        if !(-1000..=1000).contains(&adj) {
+            return Err(SpecError::new(Layer::Limits, "process.oomScoreAdj", "is not between -1000 and 1000"));
+        }
+        let value = SpecError::c_string(Layer::Limits, "process.oomScoreAdj", adj.to_string())?;
+        draft.add(Layer::Limits, "process.oomScoreAdj", Op::OomScoreAdj(value));
+    }
+    Ok(())
+}
+
+/// Steps for resource limits alone.
+pub(crate) fn plan_rlimits(process: &Process, ext: &Extensions, draft: &mut Draft) -> Result<(), SpecError> {
+    let mut seen = Vec::new();
+    for (i, limit) in process.rlimits().iter().flatten().enumerate() {
+        let field = format!("process.rlimits[{i}]");
+        let (name, resource) = resource(limit.typ());
+        if seen.contains(&resource) {
+            return Err(SpecError::new(Layer::Limits, field, format!("{name} is limited twice")));
+        }
+        if limit.soft() > limit.hard() {
+            return Err(SpecError::new(Layer::Limits, field, "soft is above hard"));
+        }
+        seen.push(resource);
+        let (mut soft, mut hard) = (limit.soft(), limit.hard());
+        if let (Some(pids), 6) = (ext.pids_limit, resource) {
+            (soft, hard) = (soft.min(pids), hard.min(pids));
+        }
+        draft.add(Layer::Limits, field, Op::Rlimit { name, resource, soft, hard });
+    }
+    if let Some(pids) = ext.pids_limit.filter(|_| !seen.contains(&6)) {
+        draft.add(
+            Layer::Limits,
+            "linux.resources.pids.limit",
+            Op::Rlimit { name: "RLIMIT_NPROC", resource: 6, soft: pids, hard: pids },
+        );
+    }
+    Ok(())
+}
+
+/// The kernel's name and number of a resource (`man 2 getrlimit`).
+fn resource(typ: PosixRlimitType) -> (&'static str, u32) {
+    match typ {
+        PosixRlimitType::RlimitCpu => ("RLIMIT_CPU", 0),
+        PosixRlimitType::RlimitFsize => ("RLIMIT_FSIZE", 1),
+        PosixRlimitType::RlimitData => ("RLIMIT_DATA", 2),
+        PosixRlimitType::RlimitStack => ("RLIMIT_STACK", 3),
+        PosixRlimitType::RlimitCore => ("RLIMIT_CORE", 4),
+        PosixRlimitType::RlimitRss => ("RLIMIT_RSS", 5),
+        PosixRlimitType::RlimitNproc => ("RLIMIT_NPROC", 6),
+        PosixRlimitType::RlimitNofile => ("RLIMIT_NOFILE", 7),
+        PosixRlimitType::RlimitMemlock => ("RLIMIT_MEMLOCK", 8),
+        PosixRlimitType::RlimitAs => ("RLIMIT_AS", 9),
+        PosixRlimitType::RlimitLocks => ("RLIMIT_LOCKS", 10),
+        PosixRlimitType::RlimitSigpending => ("RLIMIT_SIGPENDING", 11),
+        PosixRlimitType::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", 12),
+        PosixRlimitType::RlimitNice => ("RLIMIT_NICE", 13),
+        PosixRlimitType::RlimitRtprio => ("RLIMIT_RTPRIO", 14),
+        PosixRlimitType::RlimitRttime => ("RLIMIT_RTTIME", 15),
+    }
+}
+
+/// Sets one limit. Limits only go down: a hard limit above the caller's is cut to the caller's, as raising it needs
+/// a privilege over the host.
+pub(crate) fn rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let resource = match resource {
+        0 => Resource::Cpu,
+        1 => Resource::Fsize,
+        2 => Resource::Data,
+        3 => Resource::Stack,
+        4 => Resource::Core,
+        5 => Resource::Rss,
+        6 => Resource::Nproc,
+        7 => Resource::Nofile,
+        8 => Resource::Memlock,
+        9 => Resource::As,
+        10 => Resource::Locks,
+        11 => Resource::Sigpending,
+        12 => Resource::Msgqueue,
+        13 => Resource::Nice,
+        14 => Resource::Rtprio,
+        15 => Resource::Rttime,
+        _ => return Err(Errno::INVAL),
+    };
+    let ceiling = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let (soft, hard) = (soft.min(ceiling), hard.min(ceiling));
+    let value = |n: u64| (n != u64::MAX).then_some(n);
+    rustix::process::setrlimit(resource, Rlimit { current: value(soft), maximum: value(hard) })
+}
+
+/// Writes one setting through the private procfs handle (R4): the path is walked without links and may not leave
+/// that procfs.
+pub(crate) fn sysctl(ctx: &Context<'_>, path: &CStr, value: &CStr) -> Result<(), Errno> {
+    write_proc(ctx, path, value)
+}
+
+/// Writes this process's `oom_score_adj`, which programs inherit.
+pub(crate) fn oom_score_adj(ctx: &Context<'_>, value: &CStr) -> Result<(), Errno> {
+    write_proc(ctx, c"1/oom_score_adj", value)
+}
+
+fn write_proc(ctx: &Context<'_>, path: &CStr, value: &CStr) -> Result<(), Errno> {
+    use rustix::fs::ResolveFlags;
+    let file = rustix::fs::openat2(
+        ctx.slots.get(Slot::PROC)?,
+        path,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV,
+    )?;
+    // 0x9fa0: PROC_SUPER_MAGIC. A file that only looks like procfs would take the write and do nothing.
+    if rustix::fs::fstatfs(file.as_fd())?.f_type != 0x9fa0 {
+        return Err(Errno::NODEV);
+    }
+    rustix::io::write(&file, value.to_bytes()).map(drop)
+}

@@ -1,0 +1,194 @@
+//! Namespaces: what the program can see of the machine.
+//!
+//! **Stops**: seeing and reaching the host's processes, mounts, network, System V objects, host name and cgroup
+//! tree. All are created by one `clone3`.
+//!
+//! **Can't stop**: kernel code reachable through the namespaces' own interfaces; a program that is root in a
+//! *nested* user namespace reaches much more of it, so those are forbidden (R15) by `limits` and `seccomp`.
+//!
+//! user, pid, net, ipc, uts, mount: Linux 3.8; cgroup 4.6; time 5.6, entered on exec since 6.1. Missing ones
+//! refuse the start.
+
+use std::ffi::CStr;
+
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::SpecError;
+use crate::plan::{Draft, Layer, Op};
+
+/// `CLONE_NEW*` of `linux/sched.h`.
+pub mod flag {
+    /// Mount namespace.
+    pub const MOUNT: u64 = 0x0002_0000;
+    /// Cgroup namespace.
+    pub const CGROUP: u64 = 0x0200_0000;
+    /// UTS namespace: host and domain name.
+    pub const UTS: u64 = 0x0400_0000;
+    /// System V IPC and POSIX message queues.
+    pub const IPC: u64 = 0x0800_0000;
+    /// User namespace.
+    pub const USER: u64 = 0x1000_0000;
+    /// Pid namespace.
+    pub const PID: u64 = 0x2000_0000;
+    /// Network namespace.
+    pub const NET: u64 = 0x4000_0000;
+    /// Time namespace: monotonic and boot clocks.
+    pub const TIME: u64 = 0x0000_0080;
+}
+
+fn clone_flag(kind: LinuxNamespaceType) -> u64 {
+    match kind {
+        LinuxNamespaceType::Mount => flag::MOUNT,
+        LinuxNamespaceType::Cgroup => flag::CGROUP,
+        LinuxNamespaceType::Uts => flag::UTS,
+        LinuxNamespaceType::Ipc => flag::IPC,
+        LinuxNamespaceType::User => flag::USER,
+        LinuxNamespaceType::Pid => flag::PID,
+        LinuxNamespaceType::Network => flag::NET,
+        LinuxNamespaceType::Time => flag::TIME,
+    }
+}
+
+/// Whether the specification asks for a new namespace of this kind.
+pub(crate) fn is_new(spec: &Spec, kind: LinuxNamespaceType) -> bool {
+    spec.linux()
+        .as_ref()
+        .and_then(|l| l.namespaces().as_ref())
+        .into_iter()
+        .flatten()
+        .any(|n| n.typ() == kind && n.path().is_none())
+}
+
+/// The flags for `clone3`. The time namespace is not among them: its offsets must be written before anything
+/// enters it, so the child unshares it and enters on exec.
+pub(crate) fn clone_flags(spec: &Spec) -> Result<u64, SpecError> {
+    let mut flags = 0;
+    let all = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
+    for (i, namespace) in all.into_iter().flatten().enumerate() {
+        if namespace.path().is_some() {
+            return Err(SpecError::new(
+                Layer::Namespaces,
+                format!("linux.namespaces[{i}].path"),
+                "joining a namespace by path is not supported yet",
+            ));
+        }
+        let flag = clone_flag(namespace.typ());
+        if flags & flag != 0 {
+            return Err(SpecError::new(
+                Layer::Namespaces,
+                format!("linux.namespaces[{i}].type"),
+                format!("{} is named twice", namespace.typ()),
+            ));
+        }
+        flags |= flag;
+    }
+    for (flag, name) in [(flag::MOUNT, "mount"), (flag::PID, "pid")] {
+        if flags & flag == 0 {
+            return Err(SpecError::new(
+                Layer::Namespaces,
+                "linux.namespaces",
+                format!("there is no container without a {name} namespace of its own"),
+            ));
+        }
+    }
+    Ok(flags & !flag::TIME)
+}
+
+/// Steps that furnish the new namespaces.
+pub(crate) fn plan(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
+    let new = |kind| is_new(spec, kind);
+    if let Some(name) = spec.hostname() {
+        if !new(LinuxNamespaceType::Uts) {
+            return Err(SpecError::new(Layer::Namespaces, "hostname", "needs a uts namespace of its own"));
+        }
+        if name.len() > 64 {
+            return Err(SpecError::new(Layer::Namespaces, "hostname", "is longer than 64 bytes"));
+        }
+        let name = SpecError::c_string(Layer::Namespaces, "hostname", name.as_str())?;
+        draft.add(Layer::Namespaces, "hostname", Op::Hostname(name));
+    }
+    if let Some(name) = spec.domainname() {
+        if !new(LinuxNamespaceType::Uts) || name.len() > 64 {
+            return Err(SpecError::new(
+                Layer::Namespaces,
+                "domainname",
+                "needs a uts namespace of its own and at most 64 bytes",
+            ));
+        }
+        let name = SpecError::c_string(Layer::Namespaces, "domainname", name.as_str())?;
+        draft.add(Layer::Namespaces, "domainname", Op::Domainname(name));
+    }
+    if new(LinuxNamespaceType::Network) {
+        draft.add(Layer::Namespaces, "linux.namespaces", Op::LoopbackUp);
+    }
+    let offsets = spec.linux().as_ref().and_then(|l| l.time_offsets().as_ref());
+    match (new(LinuxNamespaceType::Time), offsets) {
+        (false, Some(offsets)) if !offsets.is_empty() => {
+            return Err(SpecError::new(
+                Layer::Namespaces,
+                "linux.timeOffsets",
+                "needs a time namespace of its own",
+            ));
+        }
+        (true, offsets) => {
+            let mut text = String::new();
+            let mut sorted: Vec<_> = offsets.into_iter().flatten().collect();
+            sorted.sort_by(|a, b| a.0.cmp(b.0));
+            for (clock, offset) in sorted {
+                let number = match clock.as_str() {
+                    "monotonic" => 1,
+                    "boottime" => 7,
+                    other => {
+                        return Err(SpecError::new(
+                            Layer::Namespaces,
+                            format!("linux.timeOffsets.{other}"),
+                            "is no clock of a time namespace; there are monotonic and boottime",
+                        ));
+                    }
+                };
+                let nanos = offset.nanosecs().unwrap_or(0);
+                text.push_str(&format!("{number} {} {nanos}\n", offset.secs().unwrap_or(0)));
+            }
+            let text = SpecError::c_string(Layer::Namespaces, "linux.timeOffsets", text)?;
+            draft.add(Layer::Namespaces, "linux.timeOffsets", Op::TimeOffsets(text));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Steps of a further process: enter every namespace that the container was given.
+pub(crate) fn plan_join(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
+    let flags = clone_flags(spec)?
+        | if is_new(spec, LinuxNamespaceType::Time) { flag::TIME } else { 0 };
+    draft.add(Layer::Identity, "", Op::NotDumpable);
+    draft.add(Layer::Namespaces, "linux.namespaces", Op::JoinNamespaces { flags });
+    draft.add(Layer::Namespaces, "linux.namespaces", Op::ForkIntoPidNamespace);
+    Ok(())
+}
+
+/// Sets the host name of the new uts namespace.
+pub(crate) fn hostname(name: &CStr) -> Result<(), Errno> {
+    rustix::system::sethostname(name.to_bytes())
+}
+
+/// Leaves for a new time namespace and sets its clocks; the program enters it by its own exec.
+pub(crate) fn time_offsets(text: &CStr) -> Result<(), Errno> {
+    donjon_sys::process::unshare(flag::TIME)?;
+    if text.is_empty() {
+        return Ok(());
+    }
+    let file = rustix::fs::open(
+        c"/proc/self/timens_offsets",
+        OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::empty(),
+    )?;
+    rustix::io::write(&file, text.to_bytes()).map(drop)
+}
+
+/// Enters all namespaces of the container's first process at once.
+pub(crate) fn join(ctx: &crate::child::Context<'_>, flags: u64) -> Result<(), Errno> {
+    donjon_sys::process::setns(ctx.target.ok_or(Errno::SRCH)?, flags)
+}

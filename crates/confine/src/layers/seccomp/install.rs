@@ -1,0 +1,36 @@
+//! The last step before the program: the filter goes in, and its listener goes out.
+
+use std::os::fd::AsFd;
+
+use oci_spec::runtime::Spec;
+use rustix::io::Errno;
+
+use crate::channel::message;
+use crate::child::Context;
+use crate::error::SpecError;
+use crate::plan::{Draft, Layer, Op};
+
+use super::Program;
+
+/// Adds the step that loads the specification's filter, compiled.
+pub(crate) fn plan(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
+    let Some(profile) = spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()) else {
+        draft.notes.push("seccomp: no filter was asked for".to_string());
+        return Ok(());
+    };
+    let program = super::compile(profile)
+        .map_err(|e| SpecError::new(Layer::Seccomp, "linux.seccomp", e.to_string()))?;
+    draft.add(Layer::Seccomp, "linux.seccomp", Op::Seccomp(program));
+    Ok(())
+}
+
+/// Loads the filter and sends the listener to the parent. From here on every call is filtered, these included.
+pub(crate) fn load(ctx: &Context<'_>, program: &Program) -> Result<(), Errno> {
+    if !ctx.protects("seccomp") {
+        return Ok(());
+    }
+    match donjon_sys::seccomp::load(&program.filter, program.load_flags())? {
+        Some(listener) => ctx.send_descriptor(message::LISTENER, listener.as_fd()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,393 @@
+//! The plan: every kernel operation of a start, in order, as a value.
+//!
+//! A plan is computed from the specification and one probe of the host, before any process exists. It can be
+//! printed (`donjon run --plan`), compared in tests without privileges, and made to fail at any step. The child
+//! walks it and decides nothing.
+
+use std::ffi::CString;
+use std::fmt;
+use std::path::PathBuf;
+
+use donjon_sys::landlock::RulesetAttr;
+use donjon_sys::process::CStringArray;
+use oci_spec::runtime::Spec;
+
+use crate::error::SpecError;
+use crate::extensions::Extensions;
+use crate::host::Host;
+use crate::layers::{
+    capabilities, descriptors, devices, identity, keyring, landlock, limits, mounts, namespaces, program, rootfs,
+    seccomp,
+};
+
+/// A mechanism of isolation; also the name by which `--best-effort` and error messages speak of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)] // each is the name of its file in `layers/`
+pub enum Layer {
+    Identity,
+    Namespaces,
+    Rootfs,
+    Overlay,
+    Mounts,
+    Devices,
+    Cgroups,
+    Limits,
+    Keyring,
+    Capabilities,
+    Landlock,
+    Descriptors,
+    Seccomp,
+    Program,
+}
+
+impl Layer {
+    /// The name as written in flags, plans and errors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layer::Identity => "identity",
+            Layer::Namespaces => "namespaces",
+            Layer::Rootfs => "rootfs",
+            Layer::Overlay => "overlay",
+            Layer::Mounts => "mounts",
+            Layer::Devices => "devices",
+            Layer::Cgroups => "cgroups",
+            Layer::Limits => "limits",
+            Layer::Keyring => "keyring",
+            Layer::Capabilities => "capabilities",
+            Layer::Landlock => "landlock",
+            Layer::Descriptors => "descriptors",
+            Layer::Seccomp => "seccomp",
+            Layer::Program => "program",
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One kernel operation, or a few that only make sense together.
+#[derive(Debug)]
+pub struct Step {
+    /// The mechanism that it belongs to.
+    pub layer: Layer,
+    /// The field of the specification that asked for it, as a JSON path (`mounts[3]`); empty: always done.
+    pub field: String,
+    /// What is done.
+    pub op: Op,
+}
+
+impl Step {
+    pub(crate) fn new(layer: Layer, field: impl Into<String>, op: Op) -> Self {
+        Self { layer, field: field.into(), op }
+    }
+}
+
+/// A place in the child's table of descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(pub(crate) u16);
+
+impl Slot {
+    /// The RAM file system that holds upper layers, mount points and masks while the root is put together.
+    pub const SCRATCH: Slot = Slot(0);
+    /// The mount that becomes the root.
+    pub const ROOT: Slot = Slot(1);
+    /// The private procfs handle (R4).
+    pub const PROC: Slot = Slot(2);
+    /// The container's own devpts.
+    pub const DEVPTS: Slot = Slot(3);
+    /// The container's `/dev`.
+    pub const DEV: Slot = Slot(4);
+    /// The read-only mount of the two masks.
+    pub const MASKS: Slot = Slot(5);
+    /// The terminal's slave side.
+    pub const TERMINAL: Slot = Slot(6);
+    const FIRST_SEALED: u16 = 7;
+
+    /// The slot of the `n`th mount that is sealed read-only at the end.
+    pub(crate) fn sealed(n: usize) -> Slot {
+        Slot(Self::FIRST_SEALED.saturating_add(u16::try_from(n).unwrap_or(u16::MAX)))
+    }
+}
+
+/// What a step does. Each variant is executed by the layer file that plans it.
+#[derive(Debug)]
+#[allow(missing_docs)] // the fields are described where they are executed
+pub enum Op {
+    // identity
+    MapOwnId { uid_map: CString, gid_map: CString },
+    AwaitParent { why: &'static str },
+    BecomeRoot,
+    NotDumpable,
+    DieWithParent,
+    NewSession,
+    SetIds { uid: u32, gid: u32, groups: Option<Vec<u32>> },
+    Umask(u32),
+    NoNewPrivs,
+    // namespaces
+    JoinNamespaces { flags: u64 },
+    ForkIntoPidNamespace,
+    Hostname(CString),
+    Domainname(CString),
+    LoopbackUp,
+    TimeOffsets(CString),
+    // rootfs
+    PrivateMounts,
+    Scratch { bytes: Option<u64> },
+    BindRoot { source: usize, idmap: bool },
+    RamRoot,
+    RootDir { path: CString, mode: u32 },
+    RootLink { path: CString, target: CString },
+    SealRoot,
+    PivotRoot,
+    VerifyMounts,
+    WorkingDirectory { path: CString },
+    // overlay
+    Overlay { source: usize, tag: CString, at: OverlayAt, idmap: bool },
+    Hide { tag: CString, path: CString },
+    Supply { tag: CString, path: CString, content: CString },
+    // mounts
+    Mount(mounts::MountStep),
+    Mask { path: CString },
+    ReadOnly { path: CString },
+    Seal { slot: Slot, path: CString },
+    ProcHandle,
+    // devices
+    Device { name: CString, host: CString, major: u32, minor: u32 },
+    DeviceLink { name: CString, target: CString },
+    Terminal,
+    // limits
+    Rlimit { name: &'static str, resource: u32, soft: u64, hard: u64 },
+    Sysctl { path: CString, value: CString },
+    OomScoreAdj(CString),
+    // keyring
+    SessionKeyring,
+    // capabilities
+    BoundingSet { keep: u64 },
+    CapabilitySets { permitted: u64, effective: u64, ambient: u64 },
+    // landlock
+    Landlock { attr: RulesetAttr, rules: Vec<landlock::PathRule> },
+    // descriptors
+    Stdio,
+    CloseDescriptors { keep: u32 },
+    // seccomp
+    Seccomp(seccomp::Program),
+    // program
+    DefaultSignals,
+    FindProgram,
+    Init,
+    Exec,
+}
+
+/// Where an overlay is attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OverlayAt {
+    /// It is the root.
+    Root,
+    /// It is this top-level directory of a RAM root.
+    Top(CString),
+}
+
+/// Who writes the id maps of the new user namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdMaps {
+    /// No new user namespace.
+    None,
+    /// The child itself: one id, the caller's own.
+    Own,
+    /// The parent: root directly, an ordinary user through `newuidmap`. Triples of inside, outside, count.
+    Parent {
+        /// User ids.
+        uids: Vec<(u32, u32, u32)>,
+        /// Group ids.
+        gids: Vec<(u32, u32, u32)>,
+    },
+}
+
+/// A host path that the plan mounts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The path as written; made canonical before the clone.
+    pub path: PathBuf,
+    /// The field that named it.
+    pub field: String,
+    /// The layer it is for.
+    pub layer: Layer,
+}
+
+/// The program to run.
+#[derive(Debug)]
+pub struct Program {
+    /// The paths to try in order (one, when the first argument holds a slash).
+    pub candidates: Vec<CString>,
+    /// The arguments, the first included.
+    pub argv: CStringArray,
+    /// The environment.
+    pub envp: CStringArray,
+}
+
+/// The complete list of what a start does. See the module's documentation.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) clone_flags: u64,
+    pub(crate) id_maps: IdMaps,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) program: Program,
+    pub(crate) slots: usize,
+    pub(crate) join: Option<i32>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Steps, sources and notes while the layers add theirs.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    pub steps: Vec<Step>,
+    pub sources: Vec<Source>,
+    pub notes: Vec<String>,
+    pub sealed: usize,
+    pub seals: Vec<(Slot, CString)>,
+}
+
+impl Draft {
+    pub fn add(&mut self, layer: Layer, field: impl Into<String>, op: Op) {
+        self.steps.push(Step::new(layer, field, op));
+    }
+
+    /// Registers a host path to mount from and returns its index.
+    pub fn source(&mut self, layer: Layer, field: impl Into<String>, path: impl Into<PathBuf>) -> usize {
+        self.sources.push(Source { path: path.into(), field: field.into(), layer });
+        self.sources.len() - 1
+    }
+
+    /// A new slot for a mount that is sealed read-only after everything is mounted.
+    pub fn sealed_slot(&mut self) -> Slot {
+        self.sealed += 1;
+        Slot::sealed(self.sealed - 1)
+    }
+}
+
+impl Plan {
+    /// Computes the plan of a new container. Pure: touches neither the file system nor the kernel.
+    pub fn new(spec: &Spec, host: &Host) -> Result<Plan, SpecError> {
+        let ext = Extensions::read(spec.annotations().as_ref())
+            .map_err(|e| SpecError::new(Layer::Program, format!("annotations[{}]", e.key), e.why))?;
+        let process = program::process(spec)?;
+        let id_maps = identity::id_maps(spec, host)?;
+        let mut draft = Draft::default();
+        // The order of the layers. Each line depends on those above it.
+        identity::plan_namespace_ids(&id_maps, process, spec, &mut draft)?;
+        namespaces::plan(spec, &mut draft)?;
+        mounts::plan_start(&mut draft);
+        // While procfs is not attached nothing can be mounted over the files that are written here.
+        limits::plan(spec, process, &ext, &mut draft)?;
+        rootfs::plan(spec, &ext, host, &id_maps, &mut draft)?;
+        mounts::plan(spec, &ext, &mut draft)?;
+        devices::plan(spec, process, &mut draft)?;
+        mounts::plan_masks(spec, &mut draft)?;
+        mounts::plan_seals(&mut draft);
+        rootfs::plan_pivot(spec, &mut draft)?;
+        limits::plan_rlimits(process, &ext, &mut draft)?;
+        keyring::plan(&mut draft);
+        descriptors::plan_stdio(process, &mut draft);
+        Self::plan_process(spec, &ext, process, host, &id_maps, &mut draft)?;
+        Ok(Plan {
+            clone_flags: namespaces::clone_flags(spec)?,
+            id_maps,
+            program: program::program(process)?,
+            slots: usize::from(Slot::sealed(draft.sealed).0),
+            sources: draft.sources,
+            steps: draft.steps,
+            join: None,
+            notes: draft.notes,
+        })
+    }
+
+    /// Computes the plan of a further process in a running container whose first process is `target` (as seen by
+    /// the caller): the same confinement, in the namespaces that exist.
+    pub fn for_exec(
+        spec: &Spec,
+        process: &oci_spec::runtime::Process,
+        host: &Host,
+        target: i32,
+    ) -> Result<Plan, SpecError> {
+        let ext = Extensions::read(spec.annotations().as_ref())
+            .map_err(|e| SpecError::new(Layer::Program, format!("annotations[{}]", e.key), e.why))?;
+        let id_maps = identity::id_maps(spec, host)?;
+        let mut draft = Draft::default();
+        namespaces::plan_join(spec, &mut draft)?;
+        identity::plan_joined_ids(&mut draft);
+        devices::plan_exec_terminal(process, &mut draft);
+        limits::plan_rlimits(process, &ext, &mut draft)?;
+        keyring::plan(&mut draft);
+        descriptors::plan_stdio(process, &mut draft);
+        Self::plan_process(spec, &ext, process, host, &id_maps, &mut draft)?;
+        Ok(Plan {
+            clone_flags: 0,
+            id_maps: IdMaps::None,
+            program: program::program(process)?,
+            slots: usize::from(Slot::sealed(0).0),
+            sources: draft.sources,
+            steps: draft.steps,
+            join: Some(target),
+            notes: draft.notes,
+        })
+    }
+
+    /// The last layers, the same for a container's first process and for a later one.
+    fn plan_process(
+        spec: &Spec,
+        ext: &Extensions,
+        process: &oci_spec::runtime::Process,
+        host: &Host,
+        id_maps: &IdMaps,
+        draft: &mut Draft,
+    ) -> Result<(), SpecError> {
+        capabilities::plan_bounding(process, draft)?;
+        identity::plan_process_ids(process, spec, id_maps, draft)?;
+        capabilities::plan_sets(process, draft)?;
+        rootfs::plan_working_directory(process, draft)?;
+        program::plan_find(draft);
+        identity::plan_parent_death(draft);
+        landlock::plan(spec, ext, host, draft)?;
+        program::plan_init(ext, draft);
+        draft.add(Layer::Program, "", Op::DefaultSignals);
+        descriptors::plan_close(draft);
+        seccomp::install::plan(spec, draft)?;
+        program::plan_exec(draft);
+        Ok(())
+    }
+
+    /// The steps in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// What is not enforced, and why: to be shown to the person.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether the process gets a terminal of the container.
+    pub fn has_terminal(&self) -> bool {
+        self.steps.iter().any(|s| matches!(s.op, Op::Terminal))
+    }
+
+    /// Sources that the parent has to mount through the id map, with whether mounts below are included.
+    pub(crate) fn idmapped_sources(&self) -> impl Iterator<Item = (usize, bool)> + '_ {
+        self.steps.iter().filter_map(|step| match &step.op {
+            Op::Overlay { source, idmap: true, .. } => Some((*source, false)),
+            Op::BindRoot { source, idmap: true } => Some((*source, true)),
+            Op::Mount(mounts::MountStep {
+                what: mounts::What::Bind { source, recursive, idmap: true }, ..
+            }) => Some((*source, *recursive)),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn needs_parent(&self) -> bool {
+        self.steps.iter().any(|s| matches!(s.op, Op::AwaitParent { .. }))
+    }
+}

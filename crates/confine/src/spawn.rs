@@ -1,0 +1,301 @@
+//! The parent's side of a start: opens what the plan names, clones once, writes the id maps where the child may
+//! not, and listens for how it goes.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+
+use crate::channel::{self, message};
+use crate::child::{self, Context};
+use crate::error::StartError;
+use crate::hooks::Hooks;
+use crate::idmap;
+use crate::plan::{IdMaps, Layer, Op, Plan};
+
+/// A host source that was looked at before the clone: its canonical path, and which file it is.
+#[derive(Debug)]
+pub(crate) struct OpenSource {
+    pub path: CString,
+    /// Device and inode number.
+    pub identity: (u64, u64),
+}
+
+/// A process on its way through its plan.
+#[derive(Debug)]
+pub struct Confined {
+    /// Its id in the caller's pid namespace.
+    pub pid: Pid,
+    /// A descriptor of it; close-on-exec.
+    pub pidfd: OwnedFd,
+    channel: OwnedFd,
+    words: Vec<(Layer, String, String)>,
+    program: String,
+}
+
+/// What the new process handed over before it became the program.
+#[derive(Debug, Default)]
+pub struct Handover {
+    /// The listener of its seccomp filter, where refused calls are reported.
+    pub listener: Option<OwnedFd>,
+    /// The master side of its terminal.
+    pub console: Option<OwnedFd>,
+}
+
+/// Clones a process and lets it walk the plan. `stdio` is what becomes its standard input, output and error; a plan
+/// with a terminal ignores it. `cgroup` is a directory of the v2 hierarchy to be born in; `prepare` runs when the
+/// child exists and waits, with its pid, for instance to put it into v1 cgroups.
+///
+/// The calling process must have one thread. Errors leave nothing behind.
+pub fn spawn(
+    plan: &Plan,
+    stdio: Option<[BorrowedFd<'_>; 3]>,
+    cgroup: Option<BorrowedFd<'_>>,
+    prepare: Option<&mut dyn FnMut(Pid) -> Result<(), StartError>>,
+) -> Result<Confined, StartError> {
+    let sources = open_sources(plan)?;
+    let internal = |what: &str| {
+        let what = what.to_string();
+        move |errno: Errno| StartError::new(Layer::Program, what, errno)
+    };
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(internal("make the channel to the child"))?;
+    let target = match plan.join {
+        None => None,
+        Some(pid) => {
+            let pid = Pid::from_raw(pid).ok_or_else(|| internal("find the container's process")(Errno::SRCH))?;
+            Some(pidfd_open(pid, PidfdFlags::empty()).map_err(internal("find the container's process"))?)
+        }
+    };
+    let hooks = Hooks::read();
+    let mut ctx = Context::new(
+        theirs.as_fd(),
+        stdio,
+        &sources,
+        plan,
+        target.as_ref().map(AsFd::as_fd),
+        &hooks,
+    );
+    let (pid, pidfd) = donjon_sys::clone::clone3(plan.clone_flags, cgroup, || {
+        // The parent's end must not live on in the child, or the child would never see the parent end.
+        donjon_sys::process::close_copy(ours.as_fd());
+        child::walk(plan.steps(), 0, &mut ctx)
+    })
+    .map_err(clone_error)?;
+    drop(ctx);
+    drop(theirs);
+    let mut confined = Confined {
+        pid,
+        pidfd,
+        channel: ours,
+        words: plan.steps().iter().map(|s| (s.layer, s.op.to_string(), s.field.clone())).collect(),
+        program: crate::layers::program::name(&plan.program),
+    };
+    if plan.needs_parent() || prepare.is_some() {
+        let ready = match &plan.id_maps {
+            IdMaps::Parent { uids, gids } => idmap::write(pid, uids, gids),
+            _ => Ok(()),
+        }
+        .and_then(|()| confined.send_idmapped(plan, &sources))
+        .and_then(|()| prepare.map_or(Ok(()), |prepare| prepare(pid)))
+        .and_then(|()| confined.go());
+        if let Err(error) = ready {
+            confined.kill_and_reap();
+            return Err(error);
+        }
+    }
+    Ok(confined)
+}
+
+impl Confined {
+    fn go(&self) -> Result<(), StartError> {
+        channel::send(self.channel.as_fd(), message::GO, 0, 0, None)
+            .map_err(|e| StartError::new(Layer::Program, "release the child", e))
+    }
+
+    fn send_idmapped(&self, plan: &Plan, sources: &[OpenSource]) -> Result<(), StartError> {
+        for (index, recursive) in plan.idmapped_sources() {
+            let (Some(open), Some(source)) = (sources.get(index), plan.sources.get(index)) else { continue };
+            let mount = idmap::mount(open, self.pid, recursive, &source.field)?;
+            channel::send(self.channel.as_fd(), message::MOUNT, index as u16, 0, Some(mount.as_fd()))
+                .map_err(|e| StartError::new(Layer::Mounts, "hand an id-mapped mount to the child", e))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the program has been executed, and returns what was handed over; or until a step failed, and
+    /// returns that in its own words. After an error the child is gone.
+    pub fn started(&mut self) -> Result<Handover, StartError> {
+        let mut handover = Handover::default();
+        loop {
+            let (kind, step, number, fd) = match channel::receive(self.channel.as_fd()) {
+                Ok(Some(message)) => message,
+                // The channel's last holder ended or became the program.
+                Ok(None) => return self.after_end(handover),
+                Err(errno) => {
+                    self.kill_and_reap();
+                    return Err(StartError::new(Layer::Program, "hear from the child", errno));
+                }
+            };
+            match kind {
+                message::CONSOLE => handover.console = fd,
+                message::LISTENER => handover.listener = fd,
+                message::PROCESS => {
+                    let Some(pid) = fd.and_then(|fd| self.follow(fd, number)) else {
+                        self.kill_and_reap();
+                        return Err(StartError::new(
+                            Layer::Namespaces,
+                            "follow the process into its pid namespace",
+                            None,
+                        ));
+                    };
+                    self.pid = pid;
+                    self.go()?;
+                }
+                _ => {
+                    self.kill_and_reap();
+                    return Err(self.failed(usize::from(step), Errno::from_raw_os_error(number)));
+                }
+            }
+        }
+    }
+
+    /// Goes on with the sibling that the child made in its stead.
+    fn follow(&mut self, pidfd: OwnedFd, _pid_inside: i32) -> Option<Pid> {
+        let outer = std::mem::replace(&mut self.pidfd, pidfd);
+        let _ = waitid(WaitId::PidFd(outer.as_fd()), WaitIdOptions::EXITED);
+        donjon_sys::process::pid_of(self.pidfd.as_fd())
+    }
+
+    fn after_end(&mut self, handover: Handover) -> Result<Handover, StartError> {
+        // Nothing was reported: the program runs, or the child was killed. NOWAIT leaves its status to be waited for.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
+            Ok(Some(status)) if status.terminating_signal() == Some(9) && handover.is_incomplete(&self.words) => {
+                self.kill_and_reap();
+                Err(StartError::new(Layer::Program, "start the program: it was killed on the way", None)
+                    .hint("out of memory, or somebody killed it"))
+            }
+            Ok(Some(status)) if status.exit_status().is_some() && handover.is_incomplete(&self.words) => {
+                self.kill_and_reap();
+                Err(StartError::new(Layer::Program, "start the program: it ended on the way", None))
+            }
+            _ => Ok(handover),
+        }
+    }
+
+    fn kill_and_reap(&mut self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
+        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+    }
+
+    /// A failed step in words.
+    fn failed(&self, step: usize, errno: Errno) -> StartError {
+        let Some((layer, what, field)) = self.words.get(step) else {
+            return StartError::new(Layer::Program, format!("step {step}"), errno);
+        };
+        if *layer == Layer::Program {
+            return self.program_error(what, field, errno);
+        }
+        let error = StartError::new(*layer, what.clone(), errno).field(field);
+        match crate::hint::for_step(*layer, what, errno) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+
+    fn program_error(&self, what: &str, field: &str, errno: Errno) -> StartError {
+        let name = &self.program;
+        let found = what != Op::FindProgram.to_string();
+        let (text, code, hint) = match (found, errno) {
+            (false, Errno::NOENT) => (
+                format!("{name}: there is no such program in the container"),
+                127,
+                "look for it with: donjon run IMAGE sh -c 'echo $PATH; ls /bin'",
+            ),
+            (false, Errno::ISDIR) => (format!("{name}: is a directory, not a program"), 126, "name a file in it"),
+            (false, Errno::ACCESS) => {
+                (format!("{name}: may not be executed"), 126, "give it the execute permission (chmod +x)")
+            }
+            (true, Errno::NOENT) => (
+                format!("{name}: is there, but its interpreter is not"),
+                126,
+                "a script names it in its first line (#!), a binary needs its dynamic loader in the container",
+            ),
+            (true, Errno::NOEXEC) => (
+                format!("{name}: is no program that this machine can execute"),
+                126,
+                "it is of another architecture, or a script without a first line #!INTERPRETER",
+            ),
+            (true, Errno::ACCESS) => (
+                format!("{name}: may not be executed"),
+                126,
+                "it or its interpreter lacks the execute permission, or lies on a mount that is noexec",
+            ),
+            _ => {
+                let mut error = StartError::new(Layer::Program, format!("{what} {name}"), errno).field(field);
+                error.exit_code = if found { 126 } else { 125 };
+                return error;
+            }
+        };
+        let mut error = StartError::new(Layer::Program, text, None).hint(hint);
+        error.exit_code = code;
+        error
+    }
+}
+
+impl Handover {
+    /// Whether something that the plan hands over has not come: then the program never ran.
+    fn is_incomplete(&self, words: &[(Layer, String, String)]) -> bool {
+        let listener = words.iter().any(|(layer, what, _)| *layer == Layer::Seccomp && what.contains("listener"));
+        listener && self.listener.is_none()
+    }
+}
+
+fn clone_error(errno: Errno) -> StartError {
+    let error = StartError::new(Layer::Namespaces, "create the container's namespaces", errno);
+    match errno {
+        Errno::PERM => error.hint(
+            "this user may not create user namespaces (a distribution's restriction, a chroot, or a container \
+             around this one); donjon doctor says which and how to allow it",
+        ),
+        Errno::NOSPC => error.hint("the limit of namespaces is reached: see /proc/sys/user/max_*_namespaces"),
+        Errno::AGAIN => error.hint("the limit of processes is reached: see ulimit -u, or the cgroup's pids.max"),
+        Errno::INVAL | Errno::NOSYS => {
+            error.hint("this kernel lacks one of the namespaces; donjon doctor says which")
+        }
+        _ => error,
+    }
+}
+
+/// Looks at every host source once: it must exist; its canonical path and identity are what the child insists on.
+fn open_sources(plan: &Plan) -> Result<Vec<OpenSource>, StartError> {
+    plan.sources
+        .iter()
+        .map(|source| {
+            let fail = |errno: Errno| {
+                let error = StartError::new(source.layer, format!("open {}", source.path.display()), errno)
+                    .field(&source.field);
+                match errno {
+                    Errno::NOENT => error.hint("it does not exist on this machine"),
+                    Errno::LOOP => error.hint("its symbolic links go round in a circle"),
+                    Errno::ACCESS => error.hint("you have no permission to reach it; donjon has no more than you"),
+                    _ => error,
+                }
+            };
+            let canonical = std::fs::canonicalize(&source.path)
+                .map_err(|e| fail(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
+            let path = CString::new(canonical.as_os_str().as_bytes()).map_err(|_| fail(Errno::INVAL))?;
+            let file =
+                rustix::fs::open(path.as_c_str(), OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+                    .map_err(fail)?;
+            let stat = rustix::fs::fstat(&file).map_err(fail)?;
+            Ok(OpenSource { path, identity: (stat.st_dev, stat.st_ino) })
+        })
+        .collect()
+}
