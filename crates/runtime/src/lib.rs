@@ -1,1 +1,22 @@
-//! (opens here)
+//! The life of a container: where it is written down, how it starts, who watches over it, how it ends.
+//!
+//! ```text
+//! Spec ──► Plan ──► start ──► warden loop ──► End
+//!                     │            │
+//!                   store        events, log
+//! ```
+//!
+//! There is no daemon. Each container has one process beside it, its *warden*: `donjon run` itself in the
+//! foreground, a child of it in a session of its own with `-d`. When the warden dies, the container dies.
+#![forbid(unsafe_code)]
+
+pub mod container;
+pub mod events;
+pub mod names;
+pub mod process;
+pub mod state;
+pub mod store;
+
+pub use container::Container;
+pub use state::{End, State, Status};
+pub use store::Store;
