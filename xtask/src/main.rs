@@ -1,1 +1,45 @@
-fn main() {}
+//! Tasks of this repository: `cargo xtask test` and `cargo xtask bench`.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod machine;
+mod place;
+mod rooms;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Tasks of this repository.
+
+cargo xtask test [ROOM...] [--without ROOM]...
+    Runs the rooms named, or all: lint pure rootless root escapes faults fuzz.
+    Installs the Debian packages that they need and makes the user donjon-test, when root runs it. A room that
+    can't run here is a failure, unless --without names it.
+
+cargo xtask bench [--quick]
+    Measures donjon beside bubblewrap, crun, runc and the floor, and writes benches/README.md (with --quick, a
+    few rounds only, and the table to the standard output).
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["test", rest @ ..] => rooms::test(rest),
+        ["bench", rest @ ..] => bench::bench(rest),
+        ["bench-rounds", rest @ ..] => bench::rounds::main(rest).map(|()| true),
+        [] | ["help" | "-h" | "--help"] => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        [other, ..] => Err(format!("no task is called {other}\n\n{HELP}")),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! donjon as an ordinary user uses it.
+
+mod exits;
+mod explain;
+mod flags;
+mod host;
+mod inside;
+mod life;
+mod limits;
+mod mounts;
+mod process;
+mod promises;
+mod root_directory;
+mod terminal;
