@@ -30,7 +30,11 @@ fn a_program_killed_by_signal_n_ends_with_128_plus_n() {
 #[test]
 fn a_missing_program_ends_with_127_and_is_named() {
     let world = World::ordinary();
-    world.donjon(&["run", "--rm", &world.image(), "no-such-program"]).go().exits(127).complains("no-such-program");
+    world
+        .donjon(&["run", "--rm", &world.image(), "no-such-program"])
+        .go()
+        .exits(127)
+        .complains("no-such-program");
     world.donjon(&["run", "--rm", &world.image(), "/no/such"]).go().exits(127).complains("/no/such");
     world.assert_nothing_left("a program that was not found");
 }

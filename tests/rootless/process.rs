@@ -12,7 +12,12 @@ fn the_environment_is_rebuilt_from_nothing() {
         .env("HTTPS_PROXY", "leaked")
         .env("LD_PRELOAD", "")
         .go();
-    run.succeeds().never_says("leaked").never_says("XDG_RUNTIME_DIR").never_says("LD_PRELOAD").says("PATH=").says("HOME=");
+    run.succeeds()
+        .never_says("leaked")
+        .never_says("XDG_RUNTIME_DIR")
+        .never_says("LD_PRELOAD")
+        .says("PATH=")
+        .says("HOME=");
     for line in run.stdout.lines() {
         let name = line.split('=').next().unwrap_or_default();
         let known = ["HOME", "PATH", "TERM", "USER", "HOSTNAME", "container", "PWD", "SHLVL", "LANG"];
@@ -35,7 +40,8 @@ fn e_sets_a_variable_and_takes_one_over_by_name() {
 fn an_env_file_is_read() {
     let world = World::ordinary();
     let file = world.file("env", "# a comment\nB=two words\n\nC=\n");
-    let run = world.donjon(&["run", "--rm", "--env-file", &file.to_string_lossy(), &world.image(), "env"]).go();
+    let run =
+        world.donjon(&["run", "--rm", "--env-file", &file.to_string_lossy(), &world.image(), "env"]).go();
     run.says("B=two words\n").says("C=\n").never_says("comment");
 }
 
@@ -57,14 +63,22 @@ fn a_user_who_is_not_in_the_image_is_refused() {
 #[test]
 fn w_chooses_the_working_directory() {
     let world = World::ordinary();
-    world.donjon(&["run", "--rm", "-w", "/usr/bin", &world.image(), "pwd"]).go().succeeds().prints("/usr/bin");
+    world
+        .donjon(&["run", "--rm", "-w", "/usr/bin", &world.image(), "pwd"])
+        .go()
+        .succeeds()
+        .prints("/usr/bin");
     world.donjon(&["run", "--rm", &world.image(), "pwd"]).go().succeeds().prints("/");
 }
 
 #[test]
 fn hostname_is_the_containers_own() {
     let world = World::ordinary();
-    world.donjon(&["run", "--rm", "--hostname", "keep", &world.image(), "hostname"]).go().succeeds().prints("keep");
+    world
+        .donjon(&["run", "--rm", "--hostname", "keep", &world.image(), "hostname"])
+        .go()
+        .succeeds()
+        .prints("keep");
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("the hostname");
     let run = world.donjon(&["run", "--rm", &world.image(), "hostname"]).go();
     run.succeeds();
@@ -81,7 +95,11 @@ fn umask_is_022_unless_asked() {
 #[test]
 fn ulimit_lowers_a_limit() {
     let world = World::ordinary();
-    world.shell(&["--rm", "--ulimit", "nofile=64:64"], "ulimit -n; ulimit -Hn").go().succeeds().prints("64\n64");
+    world
+        .shell(&["--rm", "--ulimit", "nofile=64:64"], "ulimit -n; ulimit -Hn")
+        .go()
+        .succeeds()
+        .prints("64\n64");
     world.shell(&["--rm"], "ulimit -c").go().succeeds().prints("0");
 }
 
@@ -94,7 +112,12 @@ fn without_i_the_standard_input_is_empty() {
 #[test]
 fn with_i_the_standard_input_arrives_whole() {
     let world = World::ordinary();
-    world.donjon(&["run", "--rm", "-i", &world.image(), "cat"]).stdin("typed").go().succeeds().prints("typed");
+    world
+        .donjon(&["run", "--rm", "-i", &world.image(), "cat"])
+        .stdin("typed")
+        .go()
+        .succeeds()
+        .prints("typed");
     let long = "0123456789".repeat(100_000);
     let run = world.donjon(&["run", "--rm", "-i", &world.image(), "wc", "-c"]).stdin(&long).go();
     run.succeeds().prints("1000000");
@@ -141,7 +164,9 @@ fn init_reaps_orphans() {
 #[test]
 fn init_forwards_signals() {
     let world = World::ordinary();
-    let run = world.shell(&["--rm", "--init"], "trap 'echo got; exit 7' TERM; echo ready; while :; do sleep 0.1; done").spawn();
+    let run = world
+        .shell(&["--rm", "--init"], "trap 'echo got; exit 7' TERM; echo ready; while :; do sleep 0.1; done")
+        .spawn();
     run.wait_for("ready");
     run.signal(libc::SIGTERM);
     run.finish(10).exits(7).says("got");
@@ -150,8 +175,11 @@ fn init_forwards_signals() {
 #[test]
 fn a_signal_to_donjon_reaches_the_program() {
     let world = World::ordinary();
-    for (signal, name) in [(libc::SIGTERM, "TERM"), (libc::SIGINT, "INT"), (libc::SIGHUP, "HUP"), (libc::SIGUSR1, "USR1")] {
-        let script = format!("trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.1; done");
+    for (signal, name) in
+        [(libc::SIGTERM, "TERM"), (libc::SIGINT, "INT"), (libc::SIGHUP, "HUP"), (libc::SIGUSR1, "USR1")]
+    {
+        let script =
+            format!("trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.1; done");
         let run = world.shell(&["--rm"], &script).spawn();
         run.wait_for("ready");
         run.signal(signal);
@@ -162,6 +190,10 @@ fn a_signal_to_donjon_reaches_the_program() {
 #[test]
 fn the_caller_needs_no_runtime_directory_and_no_home() {
     let world = World::ordinary();
-    let run = world.donjon(&["run", "--rm", &world.image(), "echo", "ran"]).without_env("XDG_RUNTIME_DIR").without_env("HOME").go();
+    let run = world
+        .donjon(&["run", "--rm", &world.image(), "echo", "ran"])
+        .without_env("XDG_RUNTIME_DIR")
+        .without_env("HOME")
+        .go();
     run.succeeds().prints("ran");
 }

@@ -26,11 +26,7 @@ fn writes_vanish_with_the_container() {
     let world = World::ordinary();
     let root = world.own_root();
     let script = "echo new > /etc/new; echo changed > /etc/passwd; rm -r /home; mkdir /etc/dir; cat /etc/new /etc/passwd";
-    world
-        .donjon(&["run", "--rm", &root.image(), "--", "sh", "-c", script])
-        .go()
-        .says("new")
-        .says("changed");
+    world.donjon(&["run", "--rm", &root.image(), "--", "sh", "-c", script]).go().says("new").says("changed");
     assert!(!root.path().join("etc/new").exists());
     assert!(root.path().join("home").is_dir());
     let passwd = std::fs::read_to_string(root.path().join("etc/passwd")).expect("passwd");
@@ -42,7 +38,10 @@ fn writes_vanish_with_the_container() {
 fn a_read_only_root_refuses_writes_but_tmp_works() {
     let world = World::ordinary();
     world
-        .shell(&["--rm", "--read-only"], "touch /etc/x || echo refused; touch /tmp/x && echo tmp; touch /run/x && echo run")
+        .shell(
+            &["--rm", "--read-only"],
+            "touch /etc/x || echo refused; touch /tmp/x && echo tmp; touch /run/x && echo run",
+        )
         .go()
         .says("refused")
         .says("tmp")
@@ -53,7 +52,8 @@ fn a_read_only_root_refuses_writes_but_tmp_works() {
 #[test]
 fn what_is_written_to_the_root_is_limited_in_size() {
     let world = World::ordinary();
-    let run = world.shell(&["--rm"], "dd if=/dev/zero of=/big bs=1M count=20000; echo ended").seconds(60).go();
+    let run =
+        world.shell(&["--rm"], "dd if=/dev/zero of=/big bs=1M count=20000; echo ended").seconds(60).go();
     run.says("ended").complains("No space left");
 }
 
@@ -65,7 +65,11 @@ fn squash_lets_stock_images_drop_root() {
         .go()
         .succeeds()
         .prints("changed");
-    world.donjon(&["run", "--rm", &world.image(), "su", "guest", "-c", "echo dropped"]).go().succeeds().prints("dropped");
+    world
+        .donjon(&["run", "--rm", &world.image(), "su", "guest", "-c", "echo dropped"])
+        .go()
+        .succeeds()
+        .prints("dropped");
 }
 
 #[test]
@@ -81,7 +85,8 @@ fn a_relative_root_is_taken_from_the_callers_directory() {
     let root = world.own_root();
     let name = root.path().file_name().and_then(|n| n.to_str()).expect("a name").to_string();
     let parent = root.path().parent().and_then(|p| p.to_str()).expect("a parent").to_string();
-    let run = world.donjon(&["run", "--rm", &format!("dir:{name}"), "echo", "found"]).from_directory(&parent).go();
+    let run =
+        world.donjon(&["run", "--rm", &format!("dir:{name}"), "echo", "found"]).from_directory(&parent).go();
     run.succeeds().prints("found");
 }
 

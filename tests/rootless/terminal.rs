@@ -6,7 +6,15 @@ use donjon_tests::{Terminal, World};
 fn t_gives_a_terminal_of_the_containers_own() {
     let world = World::ordinary();
     let image = world.image();
-    let run = Terminal::new(24, 80).run(world.donjon(&["run", "--rm", "-it", &image, "sh", "-c", "tty; test -t 0 && test -t 1 && echo both"]));
+    let run = Terminal::new(24, 80).run(world.donjon(&[
+        "run",
+        "--rm",
+        "-it",
+        &image,
+        "sh",
+        "-c",
+        "tty; test -t 0 && test -t 1 && echo both",
+    ]));
     let (code, screen, _) = run.finish();
     assert_eq!(code, 0, "{screen}");
     assert!(screen.contains("/dev/pts/") && screen.contains("both"), "{screen}");
@@ -16,7 +24,15 @@ fn t_gives_a_terminal_of_the_containers_own() {
 fn what_is_typed_arrives_and_what_is_written_is_seen() {
     let world = World::ordinary();
     let image = world.image();
-    let mut run = Terminal::new(24, 80).run(world.donjon(&["run", "--rm", "-it", &image, "sh", "-c", "echo ready; read line; echo got:$line"]));
+    let mut run = Terminal::new(24, 80).run(world.donjon(&[
+        "run",
+        "--rm",
+        "-it",
+        &image,
+        "sh",
+        "-c",
+        "echo ready; read line; echo got:$line",
+    ]));
     run.wait_for("ready");
     run.type_in("words\n");
     run.wait_for("got:words");
@@ -28,7 +44,15 @@ fn what_is_typed_arrives_and_what_is_written_is_seen() {
 fn the_windows_size_is_passed_on_and_followed() {
     let world = World::ordinary();
     let image = world.image();
-    let mut run = Terminal::new(37, 111).run(world.donjon(&["run", "--rm", "-it", &image, "sh", "-c", "attacker window; read x; attacker window"]));
+    let mut run = Terminal::new(37, 111).run(world.donjon(&[
+        "run",
+        "--rm",
+        "-it",
+        &image,
+        "sh",
+        "-c",
+        "attacker window; read x; attacker window",
+    ]));
     run.wait_for("37 111");
     run.terminal().resize(20, 50);
     run.signal(libc::SIGWINCH);
@@ -43,7 +67,8 @@ fn ctrl_c_interrupts_the_program_and_not_donjon() {
     let world = World::ordinary();
     let image = world.image();
     let script = "trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.1; done";
-    let mut run = Terminal::new(24, 80).run(world.donjon(&["run", "--rm", "-it", &image, "sh", "-c", script]));
+    let mut run =
+        Terminal::new(24, 80).run(world.donjon(&["run", "--rm", "-it", &image, "sh", "-c", script]));
     run.wait_for("ready");
     run.type_in("\x03");
     let (code, screen, _) = run.finish();
@@ -84,7 +109,16 @@ fn the_callers_terminal_is_restored_when_donjon_is_told_to_end() {
     let image = world.image();
     let terminal = Terminal::new(24, 80);
     let before = terminal.settings();
-    let mut run = terminal.run(world.donjon(&["run", "--rm", "-it", "--init", &image, "sh", "-c", "echo ready; sleep 30"]));
+    let mut run = terminal.run(world.donjon(&[
+        "run",
+        "--rm",
+        "-it",
+        "--init",
+        &image,
+        "sh",
+        "-c",
+        "echo ready; sleep 30",
+    ]));
     run.wait_for("ready");
     run.signal(libc::SIGTERM);
     let (_, screen, terminal) = run.finish();
@@ -101,7 +135,14 @@ fn t_without_a_terminal_outside_still_gives_one_inside() {
 fn exec_gets_a_terminal_as_well() {
     let world = World::ordinary();
     world.shell(&["-d", "--name", "house"], "sleep 60").go().succeeds();
-    let run = Terminal::new(30, 90).run(world.donjon(&["exec", "-it", "house", "sh", "-c", "tty; attacker window"]));
+    let run = Terminal::new(30, 90).run(world.donjon(&[
+        "exec",
+        "-it",
+        "house",
+        "sh",
+        "-c",
+        "tty; attacker window",
+    ]));
     let (code, screen, _) = run.finish();
     assert_eq!(code, 0, "{screen}");
     assert!(screen.contains("/dev/pts/") && screen.contains("30 90"), "{screen}");
