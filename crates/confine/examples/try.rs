@@ -20,7 +20,7 @@ fn main() {
             Err(e) => { eprintln!("{e} / {:?}", e.hint); std::process::exit(e.exit_code() as i32) }
         };
         let ts = t.elapsed();
-        if let Err(e) = c.started() { eprintln!("{e} / {:?}", e.hint); std::process::exit(e.exit_code() as i32) }
+        if let Err(e) = c.started(&plan) { eprintln!("{e} / {:?}", e.hint); std::process::exit(e.exit_code() as i32) }
         let tx = t.elapsed();
         let st = rustix::process::waitid(rustix::process::WaitId::PidFd(c.pidfd.as_fd()), rustix::process::WaitIdOptions::EXITED);
         let te = t.elapsed();

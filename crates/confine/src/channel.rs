@@ -20,6 +20,8 @@ pub(crate) mod message {
     pub const GO: u8 = b'G';
     /// From parent to child: an id-mapped mount is attached; the source's index (u16) follows.
     pub const MOUNT: u8 = b'M';
+    /// A new network namespace is attached.
+    pub const NETWORK: u8 = b'N';
     /// The pidfd of the process that goes on in the caller's stead is attached; its pid (i32) follows.
     pub const PROCESS: u8 = b'P';
     /// Length of every message.

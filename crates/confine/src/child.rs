@@ -50,6 +50,8 @@ pub(crate) struct Context<'a> {
     pub sources: &'a [OpenSource],
     pub program: &'a Program,
     pub target: Option<BorrowedFd<'a>>,
+    /// Where the network namespace comes from.
+    pub network: Option<BorrowedFd<'a>>,
     /// Mounts that the parent made because only it may: by source.
     pub idmapped: Vec<Option<OwnedFd>>,
     pub slots: Slots,
@@ -69,6 +71,7 @@ impl<'a> Context<'a> {
         sources: &'a [OpenSource],
         plan: &'a Plan,
         target: Option<BorrowedFd<'a>>,
+        network: Option<BorrowedFd<'a>>,
         hooks: &'a Hooks,
     ) -> Self {
         Self {
@@ -77,6 +80,7 @@ impl<'a> Context<'a> {
             sources,
             program: &plan.program,
             target,
+            network,
             idmapped: sources.iter().map(|_| None).collect(),
             slots: Slots::new(plan.slots),
             mounted: Mounted::with_capacity(plan.steps.len() + 1),
@@ -179,7 +183,7 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::ForkIntoPidNamespace => return fork_into_pid_namespace(steps, index, ctx),
         Op::Hostname(name) => namespaces::hostname(name),
         Op::Domainname(name) => rustix::system::setdomainname(name.to_bytes()),
-        Op::LoopbackUp => donjon_sys::process::loopback_up(),
+        Op::EnterNetwork => crate::beside::enter(ctx.network),
         Op::TimeOffsets(text) => namespaces::time_offsets(text),
         Op::PrivateMounts => rootfs::private_mounts(),
         Op::Scratch { bytes } => rootfs::scratch(ctx, *bytes),

@@ -8,6 +8,7 @@
 //! lets the child walk the plan. Each mechanism has one file under [`layers`].
 #![forbid(unsafe_code)]
 
+pub mod beside;
 mod channel;
 mod child;
 pub mod error;

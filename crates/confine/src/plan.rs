@@ -12,6 +12,7 @@ use donjon_sys::landlock::RulesetAttr;
 use donjon_sys::process::CStringArray;
 use oci_spec::runtime::Spec;
 
+use crate::beside::Network;
 use crate::error::SpecError;
 use crate::extensions::Extensions;
 use crate::host::Host;
@@ -131,7 +132,7 @@ pub enum Op {
     ForkIntoPidNamespace,
     Hostname(CString),
     Domainname(CString),
-    LoopbackUp,
+    EnterNetwork,
     TimeOffsets(CString),
     // rootfs
     PrivateMounts,
@@ -238,6 +239,8 @@ pub struct Plan {
     pub(crate) program: Program,
     pub(crate) slots: usize,
     pub(crate) join: Option<i32>,
+    /// A network namespace to be made beside.
+    pub(crate) network: Option<Network>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -283,9 +286,12 @@ impl Plan {
         mounts::plan_start(&mut draft);
         // While procfs is not attached nothing can be mounted over the files that are written here.
         limits::plan(spec, process, &ext, &mut draft)?;
+        namespaces::plan_early_network(spec, &mut draft);
         rootfs::plan(spec, &ext, host, &id_maps, &mut draft)?;
         mounts::plan(spec, &ext, &mut draft)?;
         devices::plan(spec, process, &mut draft)?;
+        namespaces::plan_network(spec, &mut draft);
+        identity::plan_not_dumpable(&mut draft);
         mounts::plan_masks(spec, &mut draft)?;
         mounts::plan_seals(&mut draft);
         rootfs::plan_pivot(spec, &mut draft)?;
@@ -301,6 +307,7 @@ impl Plan {
             sources: draft.sources,
             steps: draft.steps,
             join: None,
+            network: namespaces::network(spec)?,
             notes: draft.notes,
         })
     }
@@ -332,6 +339,7 @@ impl Plan {
             sources: draft.sources,
             steps: draft.steps,
             join: Some(target),
+            network: None,
             notes: draft.notes,
         })
     }

@@ -10,12 +10,14 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
+use crate::beside;
 use crate::channel::{self, message};
 use crate::child::{self, Context};
 use crate::error::StartError;
 use crate::hooks::Hooks;
 use crate::idmap;
-use crate::plan::{IdMaps, Layer, Op, Plan};
+use crate::layers::namespaces;
+use crate::plan::{IdMaps, Layer, Op, Plan, Step};
 
 /// A host source that was looked at before the clone: its canonical path, and which file it is.
 #[derive(Debug)]
@@ -33,8 +35,8 @@ pub struct Confined {
     /// A descriptor of it; close-on-exec.
     pub pidfd: OwnedFd,
     channel: OwnedFd,
-    words: Vec<(Layer, String, String)>,
-    program: String,
+    /// The process that makes the network namespace.
+    beside: Option<OwnedFd>,
 }
 
 /// What the new process handed over before it became the program.
@@ -65,6 +67,13 @@ pub fn spawn(
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(internal("make the channel to the child"))?;
+    let network = match plan.network {
+        None => None,
+        Some(_) => Some(
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(internal("make the channel for the network namespace"))?,
+        ),
+    };
     let target = match plan.join {
         None => None,
         Some(pid) => {
@@ -79,22 +88,37 @@ pub fn spawn(
         &sources,
         plan,
         target.as_ref().map(AsFd::as_fd),
+        network.as_ref().map(|(inner, _)| inner.as_fd()),
         &hooks,
     );
     let (pid, pidfd) = donjon_sys::clone::clone3(plan.clone_flags, cgroup, || {
         // The parent's end must not live on in the child, or the child would never see the parent end.
         donjon_sys::process::close_copy(ours.as_fd());
+        if let Some((_, outer)) = &network {
+            donjon_sys::process::close_copy(outer.as_fd());
+        }
         child::walk(plan.steps(), 0, &mut ctx)
     })
     .map_err(clone_error)?;
     drop(ctx);
     drop(theirs);
+    let beside = match (&plan.network, network) {
+        (Some(settings), Some((_, outer))) => {
+            let user = plan.clone_flags & namespaces::flag::USER != 0;
+            let made = donjon_sys::clone::clone3(0, None, || {
+                donjon_sys::process::close_copy(ours.as_fd());
+                beside::make(pidfd.as_fd(), settings, user, outer.as_fd())
+            });
+            // Without the second process its channel ends, and the first fails where it waits for it.
+            made.ok().map(|(_, pidfd)| pidfd)
+        }
+        _ => None,
+    };
     let mut confined = Confined {
         pid,
         pidfd,
         channel: ours,
-        words: plan.steps().iter().map(|s| (s.layer, s.op.to_string(), s.field.clone())).collect(),
-        program: crate::layers::program::name(&plan.program),
+        beside,
     };
     if plan.needs_parent() || prepare.is_some() {
         let ready = match &plan.id_maps {
@@ -129,14 +153,14 @@ impl Confined {
     }
 
     /// Waits until the program has been executed, and returns what was handed over; or until a step failed, and
-    /// returns that in its own words. After an error the child is gone.
-    pub fn started(&mut self) -> Result<Handover, StartError> {
+    /// returns that in its own words. After an error the child is gone. `plan` is the one that it was spawned with.
+    pub fn started(&mut self, plan: &Plan) -> Result<Handover, StartError> {
         let mut handover = Handover::default();
         loop {
             let (kind, step, number, fd) = match channel::receive(self.channel.as_fd()) {
                 Ok(Some(message)) => message,
                 // The channel's last holder ended or became the program.
-                Ok(None) => return self.after_end(handover),
+                Ok(None) => return self.after_end(plan, handover),
                 Err(errno) => {
                     self.kill_and_reap();
                     return Err(StartError::new(Layer::Program, "hear from the child", errno));
@@ -159,7 +183,7 @@ impl Confined {
                 }
                 _ => {
                     self.kill_and_reap();
-                    return Err(self.failed(usize::from(step), Errno::from_raw_os_error(number)));
+                    return Err(self.failed(plan, usize::from(step), Errno::from_raw_os_error(number)));
                 }
             }
         }
@@ -172,16 +196,17 @@ impl Confined {
         donjon_sys::process::pid_of(self.pidfd.as_fd())
     }
 
-    fn after_end(&mut self, handover: Handover) -> Result<Handover, StartError> {
+    fn after_end(&mut self, plan: &Plan, handover: Handover) -> Result<Handover, StartError> {
+        self.reap_beside();
         // Nothing was reported: the program runs, or the child was killed. NOWAIT leaves its status to be waited for.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         match waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
-            Ok(Some(status)) if status.terminating_signal() == Some(9) && handover.is_incomplete(&self.words) => {
+            Ok(Some(status)) if status.terminating_signal() == Some(9) && handover.is_incomplete(plan) => {
                 self.kill_and_reap();
                 Err(StartError::new(Layer::Program, "start the program: it was killed on the way", None)
                     .hint("out of memory, or somebody killed it"))
             }
-            Ok(Some(status)) if status.exit_status().is_some() && handover.is_incomplete(&self.words) => {
+            Ok(Some(status)) if status.exit_status().is_some() && handover.is_incomplete(plan) => {
                 self.kill_and_reap();
                 Err(StartError::new(Layer::Program, "start the program: it ended on the way", None))
             }
@@ -189,29 +214,42 @@ impl Confined {
         }
     }
 
+    /// The second process has ended by now, or has nothing left to do.
+    fn reap_beside(&mut self) {
+        if let Some(pidfd) = self.beside.take() {
+            let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+        }
+    }
+
     fn kill_and_reap(&mut self) {
+        self.reap_beside();
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
         let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
     }
 
     /// A failed step in words.
-    fn failed(&self, step: usize, errno: Errno) -> StartError {
-        let Some((layer, what, field)) = self.words.get(step) else {
-            return StartError::new(Layer::Program, format!("step {step}"), errno);
+    fn failed(&self, plan: &Plan, index: usize, errno: Errno) -> StartError {
+        let Some(step) = plan.steps().get(index) else {
+            return StartError::new(Layer::Program, format!("step {index}"), errno);
         };
-        if *layer == Layer::Program {
-            return self.program_error(what, field, errno);
+        if step.layer == Layer::Program {
+            return program_error(plan, step, errno);
         }
-        let error = StartError::new(*layer, what.clone(), errno).field(field);
-        match crate::hint::for_step(*layer, what, errno) {
+        let what = plan.describe(step);
+        let error = StartError::new(step.layer, what.clone(), errno).field(&step.field);
+        match crate::hint::for_step(step.layer, &what, errno) {
             Some(hint) => error.hint(hint),
             None => error,
         }
     }
 
-    fn program_error(&self, what: &str, field: &str, errno: Errno) -> StartError {
-        let name = &self.program;
-        let found = what != Op::FindProgram.to_string();
+}
+
+/// What `execve`, or the search before it, answered, in words.
+fn program_error(plan: &Plan, step: &Step, errno: Errno) -> StartError {
+        let name = crate::layers::program::name(&plan.program);
+        let found = !matches!(step.op, Op::FindProgram);
         let (text, code, hint) = match (found, errno) {
             (false, Errno::NOENT) => (
                 format!("{name}: there is no such program in the container"),
@@ -238,7 +276,7 @@ impl Confined {
                 "it or its interpreter lacks the execute permission, or lies on a mount that is noexec",
             ),
             _ => {
-                let mut error = StartError::new(Layer::Program, format!("{what} {name}"), errno).field(field);
+                let mut error = StartError::new(Layer::Program, format!("{} {name}", step.op), errno).field(&step.field);
                 error.exit_code = if found { 126 } else { 125 };
                 return error;
             }
@@ -247,12 +285,11 @@ impl Confined {
         error.exit_code = code;
         error
     }
-}
 
 impl Handover {
     /// Whether something that the plan hands over has not come: then the program never ran.
-    fn is_incomplete(&self, words: &[(Layer, String, String)]) -> bool {
-        let listener = words.iter().any(|(layer, what, _)| *layer == Layer::Seccomp && what.contains("listener"));
+    fn is_incomplete(&self, plan: &Plan) -> bool {
+        let listener = plan.steps().iter().any(|s| matches!(&s.op, Op::Seccomp(program) if program.listener));
         listener && self.listener.is_none()
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::layers::capabilities;
 use crate::layers::mounts::{MountStep, What};
-use crate::plan::{IdMaps, Op, OverlayAt, Plan};
+use crate::plan::{IdMaps, Op, OverlayAt, Plan, Step};
 
 /// Attribute bits in the words of `mount(8)`.
 fn attributes(attrs: u64) -> String {
@@ -60,7 +60,7 @@ impl fmt::Display for Op {
             Op::ForkIntoPidNamespace => write!(f, "fork into the container's pid namespace"),
             Op::Hostname(name) => write!(f, "host name {}", text(name)),
             Op::Domainname(name) => write!(f, "domain name {}", text(name)),
-            Op::LoopbackUp => write!(f, "bring the loopback interface up; there is no other"),
+            Op::EnterNetwork => write!(f, "enter the network namespace made beside; it has a loopback interface and no other"),
             Op::TimeOffsets(offsets) => write!(f, "time namespace with offsets ({})", text(offsets)),
             Op::PrivateMounts => write!(f, "cut mount propagation, both ways"),
             Op::Scratch { bytes: Some(bytes) } => write!(f, "RAM file system for everything written, at most {bytes} bytes"),
@@ -135,6 +135,9 @@ impl fmt::Display for MountStep {
                 }
                 write!(f, ")")
             }
+            What::Ram { mode, .. } => {
+                write!(f, "part of the container's RAM at {target} ({},mode={mode:04o})", attributes(self.attrs))
+            }
             What::Bind { recursive, idmap, .. } => {
                 let below = if *recursive { " with the mounts below it" } else { "" };
                 let owners = if *idmap { ", owners through the id map" } else { "" };
@@ -180,6 +183,14 @@ impl Plan {
         self.sources.get(index).map(|s| s.path.display().to_string())
     }
 
+    /// A step in words, with the host path that it takes something from.
+    pub(crate) fn describe(&self, step: &Step) -> String {
+        match self.source_of(&step.op) {
+            Some(source) => format!("{} from {source}", step.op),
+            None => step.op.to_string(),
+        }
+    }
+
     fn first_words(&self) -> String {
         let namespaces = namespace_names(self.clone_flags);
         let who = match &self.id_maps {
@@ -197,9 +208,8 @@ impl Plan {
     pub fn to_text(&self) -> String {
         let mut text = format!("  0  {:<12}  {}\n", "namespaces", self.first_words());
         for (i, step) in self.steps.iter().enumerate() {
-            let source = self.source_of(&step.op).map(|s| format!(" from {s}")).unwrap_or_default();
             let field = if step.field.is_empty() { String::new() } else { format!("   [{}]", step.field) };
-            text.push_str(&format!("{:>3}  {:<12}  {}{source}{field}\n", i + 1, step.layer, step.op));
+            text.push_str(&format!("{:>3}  {:<12}  {}{field}\n", i + 1, step.layer, self.describe(step)));
         }
         for note in &self.notes {
             text.push_str(&format!("note: {note}\n"));

@@ -191,12 +191,12 @@ pub fn die_with_parent() -> Result<(), Errno> {
     prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).map(drop)
 }
 
-/// Sets every signal to its default action and unblocks all, as a fresh program expects: an ignored signal
+/// Sets every standard signal to its default action and unblocks all, as a fresh program expects: an ignored signal
 /// (the Rust runtime ignores SIGPIPE) and a blocked one would survive `execve`.
 pub fn default_signals() -> Result<(), Errno> {
     /// `struct kernel_sigaction`: handler, flags, restorer, mask. All zero is SIG_DFL.
     const DEFAULT: [u64; 4] = [0; 4];
-    for signal in 1..=64 {
+    for signal in 1..=31 {
         if signal == libc::SIGKILL || signal == libc::SIGSTOP {
             continue;
         }

@@ -113,6 +113,11 @@ fn sets(process: &Process) -> Result<Sets, SpecError> {
     Ok(Sets { bounding, permitted: permitted & bounding, effective: effective & bounding, ambient: ambient & permitted & bounding })
 }
 
+/// Whether the process may make namespaces (`CAP_SYS_ADMIN`).
+pub(crate) fn may_administer(process: &Process) -> Result<bool, SpecError> {
+    Ok(sets(process)?.bounding & 1 << 21 != 0)
+}
+
 /// The step that cuts the bounding set, while the process may still do so.
 pub(crate) fn plan_bounding(process: &Process, draft: &mut Draft) -> Result<(), SpecError> {
     let keep = sets(process)?.bounding;

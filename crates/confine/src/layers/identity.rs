@@ -120,7 +120,7 @@ pub(crate) fn plan_namespace_ids(
             draft.add(Layer::Identity, "linux.uidMappings", Op::BecomeRoot);
         }
     }
-    draft.add(Layer::Identity, "", Op::NotDumpable);
+    draft.add(Layer::Identity, "", Op::Umask(0));
     draft.add(Layer::Identity, "", Op::NewSession);
     Ok(())
 }
@@ -177,6 +177,12 @@ pub(crate) fn plan_process_ids(
     );
     draft.add(Layer::Identity, "process.user.umask", Op::Umask(user.umask().unwrap_or(0o022) & 0o777));
     Ok(())
+}
+
+/// The step after which nobody but the host's root may look into this process. It comes when the network namespace
+/// has been entered: until then the process that makes it, which has the caller's own rights, must find this one.
+pub(crate) fn plan_not_dumpable(draft: &mut Draft) {
+    draft.add(Layer::Identity, "", Op::NotDumpable);
 }
 
 /// Steps that tie the process to the warden's life and to its own rights.

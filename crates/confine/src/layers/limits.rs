@@ -48,37 +48,63 @@ fn owner(key: &str) -> Option<LinuxNamespaceType> {
     }
 }
 
-/// Steps for sysctls and the ceilings of the user namespace.
+/// A setting of one of the container's namespaces.
+pub(crate) struct Sysctl {
+    pub namespace: LinuxNamespaceType,
+    pub field: String,
+    /// Path below `/proc`.
+    pub path: String,
+    pub value: std::ffi::CString,
+}
+
+/// The specification's settings, each checked to belong to a namespace of the container's own.
+pub(crate) fn sysctls(spec: &Spec) -> Result<Vec<Sysctl>, SpecError> {
+    let all = spec.linux().as_ref().and_then(|l| l.sysctl().as_ref());
+    let mut sorted: Vec<_> = all.into_iter().flatten().collect();
+    sorted.sort();
+    sorted
+        .into_iter()
+        .map(|(key, value)| {
+            let field = format!("linux.sysctl[{key}]");
+            let namespace = owner(key).ok_or_else(|| {
+                SpecError::new(
+                    Layer::Limits,
+                    field.clone(),
+                    "is a setting of the whole machine, not of a namespace",
+                )
+            })?;
+            if !namespaces::is_new(spec, namespace) {
+                return Err(SpecError::new(
+                    Layer::Limits,
+                    field,
+                    format!("needs a {namespace} namespace of its own"),
+                ));
+            }
+            if key.contains('/') || key.split('.').any(str::is_empty) {
+                return Err(SpecError::new(Layer::Limits, field, "is not a dotted name"));
+            }
+            let value = SpecError::c_string(Layer::Limits, &field, value.as_str())?;
+            Ok(Sysctl { namespace, path: format!("sys/{}", key.replace('.', "/")), value, field })
+        })
+        .collect()
+}
+
+/// Steps for sysctls and the ceilings of the user namespace. Settings of the network are written where that
+/// namespace is made.
 pub(crate) fn plan(
     spec: &Spec,
     process: &Process,
     ext: &Extensions,
     draft: &mut Draft,
 ) -> Result<(), SpecError> {
-    let sysctls = spec.linux().as_ref().and_then(|l| l.sysctl().as_ref());
-    let mut sorted: Vec<_> = sysctls.into_iter().flatten().collect();
-    sorted.sort();
-    for (key, value) in sorted {
-        let field = format!("linux.sysctl[{key}]");
-        let namespace = owner(key).ok_or_else(|| {
-            SpecError::new(Layer::Limits, field.clone(), "is a setting of the whole machine, not of a namespace")
-        })?;
-        if !namespaces::is_new(spec, namespace) {
-            return Err(SpecError::new(
-                Layer::Limits,
-                field,
-                format!("needs a {namespace} namespace of its own"),
-            ));
-        }
-        if key.contains('/') || key.split('.').any(|part| part.is_empty()) {
-            return Err(SpecError::new(Layer::Limits, field, "is not a dotted name"));
-        }
-        let path = SpecError::c_string(Layer::Limits, &field, format!("sys/{}", key.replace('.', "/")))?;
-        let value = SpecError::c_string(Layer::Limits, &field, value.as_str())?;
-        draft.add(Layer::Limits, field, Op::Sysctl { path, value });
+    for sysctl in sysctls(spec)?.into_iter().filter(|s| s.namespace != LinuxNamespaceType::Network) {
+        let path = SpecError::c_string(Layer::Limits, &sysctl.field, sysctl.path)?;
+        draft.add(Layer::Limits, sysctl.field, Op::Sysctl { path, value: sysctl.value });
     }
     if namespaces::is_new(spec, LinuxNamespaceType::User) && !ext.nested_userns {
-        for name in NESTED {
+        // Without CAP_SYS_ADMIN the other kinds can't be made except in a new user namespace.
+        let others = super::capabilities::may_administer(process)?;
+        for name in NESTED.iter().take(if others { NESTED.len() } else { 1 }) {
             let path = SpecError::c_string(Layer::Limits, "", format!("sys/{name}"))?;
             draft.add(Layer::Limits, "", Op::Sysctl { path, value: c"0".into() });
         }

@@ -25,7 +25,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::child::Context;
 use crate::error::SpecError;
-use crate::extensions::Extensions;
+use crate::extensions::{Extensions, Upper};
 use crate::plan::{Draft, Layer, Op, Slot};
 use crate::resolve;
 
@@ -67,6 +67,13 @@ pub enum What {
         recursive: bool,
         /// Host ids are shown through the container's id map.
         idmap: bool,
+    },
+    /// A directory of the container's own RAM, within the one limit for everything that is written.
+    Ram {
+        /// Its name in the scratch file system.
+        name: CString,
+        /// Its mode.
+        mode: u32,
     },
     /// The private procfs, which was made before anything else; or another one that shows processes alone.
     Proc {
@@ -188,7 +195,13 @@ pub(crate) fn plan(spec: &Spec, ext: &Extensions, draft: &mut Draft) -> Result<(
                     if target.as_bytes() == b"/dev" {
                         slot = Some(Slot::DEV);
                     }
-                    What::New { fstype: c"tmpfs".into(), params: std::mem::take(&mut o.params) }
+                    let params = std::mem::take(&mut o.params);
+                    match ram_mode(&params).filter(|_| matches!(ext.upper, Upper::Ram { .. })) {
+                        Some(mode) => {
+                            What::Ram { name: SpecError::c_string(Layer::Mounts, &field, format!("m{i}"))?, mode }
+                        }
+                        None => What::New { fstype: c"tmpfs".into(), params },
+                    }
                 }
                 "devpts" => {
                     slot = Some(Slot::DEVPTS);
@@ -231,6 +244,18 @@ pub(crate) fn plan(spec: &Spec, ext: &Extensions, draft: &mut Draft) -> Result<(
         }
     }
     Ok(())
+}
+
+/// The mode of a tmpfs that names no limit of its own, which can then be a part of the container's one RAM file
+/// system: a file system less to make, and one limit for all.
+fn ram_mode(params: &[(CString, Option<CString>)]) -> Option<u32> {
+    match params {
+        [] => Some(0o1777),
+        [(key, Some(mode))] if key.as_c_str() == c"mode" => {
+            u32::from_str_radix(mode.to_str().ok()?, 8).ok().filter(|m| *m <= 0o7777)
+        }
+        _ => None,
+    }
 }
 
 fn maps_gid(spec: &Spec, gid: u32) -> bool {
@@ -317,6 +342,21 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
             };
             rootfs::attach(ctx, &mount, &target, attr::NOSUID | attr::NODEV | attr::NOEXEC)
         }
+        What::Ram { name, mode } => {
+            let scratch = ctx.slots.get(Slot::SCRATCH)?;
+            rustix::fs::mkdirat(scratch, name.as_c_str(), Mode::from_raw_mode(*mode))?;
+            let dir = resolve::no_symlinks(scratch, name.as_c_str(), OFlags::PATH | OFlags::DIRECTORY)?;
+            let mount = rootfs::clone_tree(dir.as_fd(), false)?;
+            let set = ctx.weakened(step.attrs);
+            mount_setattr(mount.as_fd(), c"", false, SetAttr { set, ..SetAttr::default() }, None)?;
+            let target = rootfs::mount_point(ctx, &step.target, Kind::Dir, links)?;
+            rootfs::attach(ctx, &mount, &target, set)?;
+            ctx.remember_own_ram(mount.as_fd())?;
+            match step.slot {
+                Some(slot) => ctx.slots.put(slot, mount),
+                None => Ok(()),
+            }
+        }
         What::New { fstype, params } => {
             let target = rootfs::mount_point(ctx, &step.target, Kind::Dir, links)?;
             let fs = rustix::mount::fsopen(fstype.as_c_str(), FsOpenFlags::FSOPEN_CLOEXEC)?;
@@ -390,14 +430,33 @@ pub(crate) fn mask(ctx: &mut Context<'_>, path: &CStr) -> Result<(), Errno> {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };
-    masks(ctx)?;
     let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
+    if !is_dir && is_out_of_reach(ctx, path) {
+        return Ok(());
+    }
+    masks(ctx)?;
     let mask = rustix::mount::open_tree(
         ctx.slots.get(Slot::MASKS)?,
         if is_dir { c"dir" } else { c"file" },
         rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC,
     )?;
     rootfs::attach(ctx, &mask, &target, MASK)
+}
+
+/// Whether the file's own mode already denies everything to every id of the user namespace, as host root's files do:
+/// capabilities in the namespace don't count for owners that are not mapped. A mask there would change nothing but
+/// the time that a start takes.
+fn is_out_of_reach(ctx: &Context<'_>, path: &CStr) -> bool {
+    use rustix::fs::{Access, AtFlags};
+    let (Ok(root), Ok(inside)) =
+        (ctx.slots.get(Slot::ROOT), CStr::from_bytes_with_nul(path.to_bytes_with_nul().get(1..).unwrap_or(b"\0")))
+    else {
+        return false;
+    };
+    [Access::READ_OK, Access::WRITE_OK].into_iter().all(|access| {
+        rustix::fs::accessat(root, inside, access, AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW)
+            == Err(Errno::ACCESS)
+    })
 }
 
 /// Makes the tree at `path` read-only by a mount of itself over itself.

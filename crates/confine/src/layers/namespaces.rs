@@ -15,6 +15,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::beside::Network;
 use crate::error::SpecError;
 use crate::plan::{Draft, Layer, Op};
 
@@ -61,8 +62,8 @@ pub(crate) fn is_new(spec: &Spec, kind: LinuxNamespaceType) -> bool {
         .any(|n| n.typ() == kind && n.path().is_none())
 }
 
-/// The flags for `clone3`. The time namespace is not among them: its offsets must be written before anything
-/// enters it, so the child unshares it and enters on exec.
+/// The flags for `clone3`. Two are not among them: the time namespace, whose offsets must be written before anything
+/// enters it (the child unshares it and enters on exec), and the network namespace, which is made beside.
 pub(crate) fn clone_flags(spec: &Spec) -> Result<u64, SpecError> {
     let mut flags = 0;
     let all = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
@@ -93,7 +94,7 @@ pub(crate) fn clone_flags(spec: &Spec) -> Result<u64, SpecError> {
             ));
         }
     }
-    Ok(flags & !flag::TIME)
+    Ok(flags & !(flag::TIME | flag::NET))
 }
 
 /// Steps that furnish the new namespaces.
@@ -119,9 +120,6 @@ pub(crate) fn plan(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
         }
         let name = SpecError::c_string(Layer::Namespaces, "domainname", name.as_str())?;
         draft.add(Layer::Namespaces, "domainname", Op::Domainname(name));
-    }
-    if new(LinuxNamespaceType::Network) {
-        draft.add(Layer::Namespaces, "linux.namespaces", Op::LoopbackUp);
     }
     let offsets = spec.linux().as_ref().and_then(|l| l.time_offsets().as_ref());
     match (new(LinuxNamespaceType::Time), offsets) {
@@ -159,10 +157,42 @@ pub(crate) fn plan(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
     Ok(())
 }
 
+/// The network namespace to be made beside, with its settings; `None` where the specification asks for none.
+pub(crate) fn network(spec: &Spec) -> Result<Option<Network>, SpecError> {
+    if !is_new(spec, LinuxNamespaceType::Network) {
+        return Ok(None);
+    }
+    let sysctls = super::limits::sysctls(spec)?
+        .into_iter()
+        .filter(|s| s.namespace == LinuxNamespaceType::Network)
+        .map(|s| Ok((SpecError::c_string(Layer::Limits, &s.field, format!("/proc/{}", s.path))?, s.value)))
+        .collect::<Result<_, SpecError>>()?;
+    Ok(Some(Network { sysctls }))
+}
+
+/// The step into the network namespace where a mount needs it: sysfs shows the namespace that it was mounted from.
+pub(crate) fn plan_early_network(spec: &Spec, draft: &mut Draft) {
+    if is_new(spec, LinuxNamespaceType::Network) && mounts_sysfs(spec) {
+        draft.add(Layer::Namespaces, "linux.namespaces", Op::EnterNetwork);
+    }
+}
+
+/// The step into the network namespace, as late as it may be: it is being made meanwhile.
+pub(crate) fn plan_network(spec: &Spec, draft: &mut Draft) {
+    if is_new(spec, LinuxNamespaceType::Network) && !mounts_sysfs(spec) {
+        draft.add(Layer::Namespaces, "linux.namespaces", Op::EnterNetwork);
+    }
+}
+
+fn mounts_sysfs(spec: &Spec) -> bool {
+    spec.mounts().iter().flatten().any(|m| m.typ().as_deref() == Some("sysfs"))
+}
+
 /// Steps of a further process: enter every namespace that the container was given.
 pub(crate) fn plan_join(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
     let flags = clone_flags(spec)?
-        | if is_new(spec, LinuxNamespaceType::Time) { flag::TIME } else { 0 };
+        | if is_new(spec, LinuxNamespaceType::Time) { flag::TIME } else { 0 }
+        | if is_new(spec, LinuxNamespaceType::Network) { flag::NET } else { 0 };
     draft.add(Layer::Identity, "", Op::NotDumpable);
     draft.add(Layer::Namespaces, "linux.namespaces", Op::JoinNamespaces { flags });
     draft.add(Layer::Namespaces, "linux.namespaces", Op::ForkIntoPidNamespace);
