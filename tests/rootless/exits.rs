@@ -90,7 +90,7 @@ fn an_unreadable_root_directory_ends_with_125() {
     let world = World::ordinary();
     let closed = world.dir("closed");
     fs::create_dir(closed.join("root")).expect("a root");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).expect("a mode");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("a mode");
     let image = format!("dir:{}", closed.join("root").display());
     world.donjon(&["run", "--rm", &image, "true"]).go().refused().complains("closed/root");
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).expect("a mode");

@@ -219,19 +219,26 @@ impl Prepare {
 
 /// A pipe that a thread empties.
 #[derive(Debug, Clone)]
-struct Collected(Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>);
+struct Collected(Arc<(Mutex<Taken>, Condvar)>);
+
+/// What came out of the pipe so far, and whether its end was reached.
+#[derive(Debug, Default)]
+struct Taken {
+    bytes: Vec<u8>,
+    ended: bool,
+}
 
 impl Collected {
     fn start(mut pipe: impl Read + Send + 'static) -> Self {
-        let shared = Self(Arc::new((Mutex::new((Vec::new(), false)), Condvar::new())));
+        let shared = Self(Arc::new((Mutex::new(Taken::default()), Condvar::new())));
         let writer = shared.clone();
         std::thread::spawn(move || {
             let mut buffer = [0u8; 4096];
             loop {
                 let n = pipe.read(&mut buffer).unwrap_or(0);
                 let mut state = writer.0.0.lock().expect("the collector");
-                state.0.extend_from_slice(&buffer[..n]);
-                state.1 = n == 0;
+                state.bytes.extend_from_slice(&buffer[..n]);
+                state.ended = n == 0;
                 writer.0.1.notify_all();
                 if n == 0 {
                     return;
@@ -242,14 +249,14 @@ impl Collected {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.0.lock().expect("the collector").0).into_owned()
+        String::from_utf8_lossy(&self.0.0.lock().expect("the collector").bytes).into_owned()
     }
 
     /// Waits until `enough` says so of the text, or the pipe's end; false at the deadline.
     fn wait(&self, end: Instant, enough: impl Fn(&str) -> bool) -> bool {
         let mut state = self.0.0.lock().expect("the collector");
         loop {
-            if state.1 || enough(&String::from_utf8_lossy(&state.0)) {
+            if state.ended || enough(&String::from_utf8_lossy(&state.bytes)) {
                 return true;
             }
             let left = end.saturating_duration_since(Instant::now());

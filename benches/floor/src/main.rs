@@ -18,8 +18,12 @@ const NAMESPACES: c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWCGROUP;
 
 /// The entry point of the C library's start code: `argv` holds `argc` strings and a null.
+///
+/// # Safety
+///
+/// Called once, by the start code.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     if argc < 3 {
         say(c"usage: floor ROOT PROGRAM [ARGUMENT]...\n");
         return 125;
@@ -69,7 +73,8 @@ fn child(uid: libc::uid_t, root: *const c_char, program: *const *const c_char) -
             fail(c"floor: the mount of procfs failed\n");
         }
         let here = c".".as_ptr();
-        if libc::syscall(libc::SYS_pivot_root, here, here) != 0 || libc::umount2(here, libc::MNT_DETACH) != 0 {
+        if libc::syscall(libc::SYS_pivot_root, here, here) != 0 || libc::umount2(here, libc::MNT_DETACH) != 0
+        {
             fail(c"floor: pivot_root failed\n");
         }
         let environment: [*const c_char; 1] = [std::ptr::null()];

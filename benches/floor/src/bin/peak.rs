@@ -13,8 +13,12 @@ unsafe extern "C" {
 }
 
 /// The entry point of the C library's start code.
+///
+/// # Safety
+///
+/// Called once, by the start code.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     if argc < 2 {
         return 125;
     }
