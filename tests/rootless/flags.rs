@@ -72,7 +72,7 @@ fn a_plan_is_printed_and_nothing_runs() {
 #[test]
 fn a_policy_file_says_what_flags_say() {
     let world = World::ordinary();
-    let policy = world.file("policy.toml", "hostname = \"from-file\"\n");
+    let policy = world.file("policy.toml", "[process]\nhostname = \"from-file\"\n");
     let path = policy.to_string_lossy().into_owned();
     world.shell(&["--rm", "--policy", &path], "hostname").go().succeeds().prints("from-file");
     world
@@ -85,7 +85,7 @@ fn a_policy_file_says_what_flags_say() {
 #[test]
 fn an_unknown_key_of_a_policy_file_is_an_error_with_the_nearest_known_key() {
     let world = World::ordinary();
-    let policy = world.file("policy.toml", "hostnam = \"x\"\n");
+    let policy = world.file("policy.toml", "[process]\nhostnam = \"x\"\n");
     let path = policy.to_string_lossy().into_owned();
     let run = world.shell(&["--rm", "--policy", &path], "echo ran").go();
     run.refused().complains("hostnam").complains("hostname").complains("policy.toml").never_says("ran\n");
@@ -94,7 +94,13 @@ fn an_unknown_key_of_a_policy_file_is_an_error_with_the_nearest_known_key() {
 #[test]
 fn a_policy_file_that_is_no_policy_is_refused() {
     let world = World::ordinary();
-    for text in ["hostname = ", "hostname = 7\n", "\0\0\0", "[[[[", "hostname = \"a\"\nhostname = \"b\"\n"] {
+    for text in [
+        "[process]\nhostname = ",
+        "[process]\nhostname = 7\n",
+        "\0\0\0",
+        "[[[[",
+        "[process]\nhostname = \"a\"\nhostname = \"b\"\n",
+    ] {
         let policy = world.file("policy.toml", text);
         let run = world.shell(&["--rm", "--policy", &policy.to_string_lossy()], "echo ran").go();
         run.refused().complains("policy.toml").never_says("ran\n");

@@ -11,10 +11,10 @@ use std::process::ExitCode;
 const HELP: &str = "\
 Tasks of this repository.
 
-cargo xtask test [ROOM...] [--without ROOM]...
+cargo xtask test [ROOM...] [--without ROOM]... [-- FILTER...]
     Runs the rooms named, or all: lint pure rootless root escapes faults fuzz.
     Installs the Debian packages that they need and makes the user donjon-test, when root runs it. A room that
-    can't run here is a failure, unless --without names it.
+    can't run here is a failure, unless --without names it. A filter chooses tests by a part of their name.
 
 cargo xtask bench [--quick]
     Measures donjon beside bubblewrap, crun, runc and the floor, and writes benches/README.md (with --quick, a

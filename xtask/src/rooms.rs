@@ -30,6 +30,9 @@ impl Count {
 
 /// Runs the rooms that the arguments name; true when nothing failed.
 pub fn test(arguments: &[&str]) -> Result<bool, String> {
+    let at = arguments.iter().position(|a| *a == "--").unwrap_or(arguments.len());
+    let (arguments, filter) = arguments.split_at(at);
+    let filter = filter.get(1..).unwrap_or_default();
     let rooms = chosen(arguments)?;
     let started = Instant::now();
     let mut count = Count::default();
@@ -41,21 +44,14 @@ pub fn test(arguments: &[&str]) -> Result<bool, String> {
             ("lint", _) => lint(&mut count)?,
             ("pure", _) => {
                 let workspace = ["test", "--quiet", "--workspace", "--no-fail-fast"];
-                let own = [
-                    "--exclude",
-                    "donjon-tests",
-                    "--exclude",
-                    "donjon-fuzz-targets",
-                    "--",
-                    "--format=pretty",
-                ];
-                run(place()?.cargo(&[&workspace[..], &own[..]].concat()), room, &mut count)?;
+                let own = ["--exclude", "donjon-tests", "--exclude", "donjon-fuzz-targets"];
+                run(place()?.cargo(&[&workspace[..], &own[..]].concat()), room, filter, &mut count)?;
             }
             ("fuzz", _) => {
-                let arguments = ["test", "--quiet", "-p", "donjon-fuzz-targets", "--", "--format=pretty"];
-                run(place()?.cargo(&arguments), room, &mut count)?;
+                let arguments = ["test", "--quiet", "-p", "donjon-fuzz-targets"];
+                run(place()?.cargo(&arguments), room, filter, &mut count)?;
             }
-            (_, Some(Ok((place, user)))) => whole(place, user, room, &mut count)?,
+            (_, Some(Ok((place, user)))) => whole(place, user, room, filter, &mut count)?,
             (_, Some(Err(why))) => {
                 eprintln!("{room}: {why}");
                 count.one(&format!("{room}: the room could be prepared"), false);
@@ -120,23 +116,13 @@ fn lint(count: &mut Count) -> Result<(), String> {
 }
 
 /// A room of whole-program tests: one test binary that finds the programs through its environment.
-fn whole(place: &Place, user: &User, room: &str, count: &mut Count) -> Result<(), String> {
+fn whole(place: &Place, user: &User, room: &str, filter: &[&str], count: &mut Count) -> Result<(), String> {
     if room == "root" && !is_root()? {
         eprintln!("root: this room needs root: run it with sudo, or leave it out with --without root");
         count.one("root: the room is run by root", false);
         return Ok(());
     }
-    let arguments = [
-        "test",
-        "--quiet",
-        "-p",
-        "donjon-tests",
-        "--test",
-        room,
-        "--",
-        "--format=pretty",
-        "--test-threads=3",
-    ];
+    let arguments = ["test", "--quiet", "-p", "donjon-tests", "--test", room];
     let mut command = place.cargo(&arguments);
     command
         .env("DONJON_TEST_ROOMS", &place.rooms)
@@ -144,13 +130,18 @@ fn whole(place: &Place, user: &User, room: &str, count: &mut Count) -> Result<()
         .env("DONJON_TEST_HOOKED", place.rooms.join("donjon-hooks"))
         .env("DONJON_TEST_PEAK", place.rooms.join("peak"))
         .env("DONJON_TEST_USER", format!("{}:{}", user.uid, user.gid));
-    run(command, room, count)
+    run(command, room, filter, count)
 }
 
 /// Runs a test command and counts its lines. An ignored test counts as failed: nothing passes by not running.
-fn run(mut command: Command, room: &str, count: &mut Count) -> Result<(), String> {
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|e| format!("cargo: {e}"))?;
+fn run(mut command: Command, room: &str, filter: &[&str], count: &mut Count) -> Result<(), String> {
+    let mut child = command
+        .args(["--", "--format=pretty", "--test-threads=3"])
+        .args(filter)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("cargo: {e}"))?;
     let before = count.failed;
     let mut ran = 0;
     if let Some(stdout) = child.stdout.take() {

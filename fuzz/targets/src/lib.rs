@@ -36,7 +36,8 @@ mod tests {
     /// How long each test mutates.
     const BOUND: Duration = Duration::from_secs(10);
 
-    const PLANS: [&str; 2] = [include_str!("../seeds/plan/engine.json"), include_str!("../seeds/plan/host.json")];
+    const PLANS: [&str; 2] =
+        [include_str!("../seeds/plan/engine.json"), include_str!("../seeds/plan/host.json")];
 
     /// Calls `target` with mutations until the time is up; says with which input it failed.
     fn run(target: fn(&[u8]), mut mutation: impl FnMut(&mut Dice) -> Vec<u8>) {
@@ -50,7 +51,12 @@ mod tests {
                 println!("input {count}: {}", String::from_utf8_lossy(&data));
                 std::panic::resume_unwind(panic);
             }
-            assert!(before.elapsed() < Duration::from_secs(2), "input {count} took {:?}: {}", before.elapsed(), String::from_utf8_lossy(&data));
+            assert!(
+                before.elapsed() < Duration::from_secs(2),
+                "input {count} took {:?}: {}",
+                before.elapsed(),
+                String::from_utf8_lossy(&data)
+            );
             count += 1;
         }
         assert!(count > 100, "only {count} inputs in {BOUND:?}");
