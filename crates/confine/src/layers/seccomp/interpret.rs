@@ -1,0 +1,105 @@
+//! An interpreter of classic BPF and a plain reading of a profile, for the tests: the compiler is right when both say
+//! the same about every call (R14).
+
+use donjon_sys::seccomp::SockFilter;
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompOperator as Op};
+
+/// What the kernel passes to a filter.
+#[derive(Debug, Clone, Copy)]
+pub struct Data {
+    pub nr: u32,
+    pub arch: u32,
+    pub args: [u64; 6],
+}
+
+impl Data {
+    fn word(&self, offset: u32) -> u32 {
+        match offset {
+            0 => self.nr,
+            4 => self.arch,
+            16..=63 => {
+                let arg = self.args[((offset - 16) / 8) as usize];
+                if offset % 8 == 0 { arg as u32 } else { (arg >> 32) as u32 }
+            }
+            _ => panic!("load of offset {offset}"),
+        }
+    }
+}
+
+/// Runs the filter; returns its value and how many instructions that took.
+pub fn run(filter: &[SockFilter], data: &Data) -> (u32, usize) {
+    let (mut pc, mut a, mut steps) = (0usize, 0u32, 0usize);
+    loop {
+        let i = filter[pc];
+        steps += 1;
+        pc += 1;
+        let mut jump = |holds: bool| pc += usize::from(if holds { i.jt } else { i.jf });
+        match i.code {
+            0x20 => a = data.word(i.k),
+            0x15 => jump(a == i.k),
+            0x25 => jump(a > i.k),
+            0x35 => jump(a >= i.k),
+            0x05 => pc += i.k as usize,
+            0x54 => a &= i.k,
+            0x06 => return (i.k, steps),
+            other => panic!("instruction {other:#x}"),
+        }
+    }
+}
+
+fn holds(arg: &LinuxSeccompArg, args: &[u64; 6]) -> bool {
+    let v = args[arg.index()];
+    match arg.op() {
+        Op::ScmpCmpNe => v != arg.value(),
+        Op::ScmpCmpLt => v < arg.value(),
+        Op::ScmpCmpLe => v <= arg.value(),
+        Op::ScmpCmpEq => v == arg.value(),
+        Op::ScmpCmpGe => v >= arg.value(),
+        Op::ScmpCmpGt => v > arg.value(),
+        Op::ScmpCmpMaskedEq => v & arg.value() == arg.value_two().unwrap_or(0),
+    }
+}
+
+fn value(action: Action, errno: Option<u32>) -> u32 {
+    match action {
+        Action::ScmpActAllow => 0x7fff_0000,
+        Action::ScmpActErrno => 0x0005_0000 | errno.unwrap_or(1),
+        Action::ScmpActNotify => 0x7fc0_0000,
+        Action::ScmpActKillProcess => 0x8000_0000,
+        Action::ScmpActKill | Action::ScmpActKillThread => 0,
+        Action::ScmpActTrap => 0x0003_0000,
+        Action::ScmpActTrace => 0x7ff0_0000 | errno.unwrap_or(1),
+        Action::ScmpActLog => 0x7ffc_0000,
+    }
+}
+
+/// What the profile says, read rule by rule.
+pub fn expected(profile: &LinuxSeccomp, data: &Data) -> u32 {
+    if data.arch != super::AUDIT_ARCH {
+        return 0x8000_0000;
+    }
+    if data.nr >= 0x4000_0000 {
+        return 0x0005_0000 | 38;
+    }
+    let name = super::name(data.nr as i32);
+    let rules = || {
+        profile
+            .syscalls()
+            .iter()
+            .flatten()
+            .filter(|r| name.is_some_and(|name| r.names().iter().any(|n| n == name)))
+    };
+    for rule in rules().filter(|r| r.args().as_ref().is_some_and(|a| !a.is_empty())) {
+        let args = rule.args().as_deref().unwrap_or_default();
+        let repeated = (0..6).any(|i| args.iter().filter(|a| a.index() == i).count() > 1);
+        let all = args.iter().all(|a| holds(a, &data.args));
+        let any = args.iter().any(|a| holds(a, &data.args));
+        if (repeated && any) || (!repeated && all) {
+            return value(rule.action(), rule.errno_ret());
+        }
+    }
+    if let Some(rule) = rules().find(|r| r.args().as_ref().is_none_or(Vec::is_empty)) {
+        return value(rule.action(), rule.errno_ret());
+    }
+    value(profile.default_action(), profile.default_errno_ret())
+}
