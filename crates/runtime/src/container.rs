@@ -5,7 +5,8 @@
 //! state.json     what is known of it; replaced as a whole, never changed in place
 //! events.jsonl   what was refused
 //! log.jsonl      output of a detached container; log.jsonl.1 is the part before
-//! lock           locked (flock) by the warden for life: nothing can be mistaken for it, not even a reused pid
+//! lock           locked (flock) by the warden for life: nothing can be mistaken for it, not even a reused pid.
+//!                Holds the warden's identity, and in the end the exit code, for those who wait with it open
 //! ```
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,7 +16,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::names::Id;
-use crate::process::read_all;
+use crate::process::{Identity, read_all};
 use crate::state::{State, StateError, Status};
 use crate::store::StoreError;
 
@@ -79,26 +80,53 @@ impl Container {
         rustix::fs::openat(&self.dir, c"lock", flags, Mode::RUSR | Mode::WUSR)
     }
 
+    /// Writes into the lock file who holds it: with a damaged state.json this is how `rm -f` still finds him.
+    pub(crate) fn sign_lock(&self, warden: Identity) -> Result<(), StoreError> {
+        self.note_in_lock(&format!("warden {} {}\n", warden.pid, warden.start_time))
+    }
+
+    /// Writes the exit code into the lock file. `wait` reads it there even after `--rm` removed the record.
+    pub(crate) fn note_exit(&self, code: u8) -> Result<(), StoreError> {
+        self.note_in_lock(&format!("exit {code}\n"))
+    }
+
+    fn note_in_lock(&self, line: &str) -> Result<(), StoreError> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        write_all(lock.as_fd(), line.as_bytes()).map_err(|e| self.io("sign the lock of", e))
+    }
+
+    /// Who signed the lock last.
+    pub(crate) fn signer(&self) -> Option<Identity> {
+        let text = read_all(self.open_lock().ok()?.as_fd(), 4096).ok()?;
+        let text = String::from_utf8(text).ok()?;
+        let (pid, start) = text.lines().rev().find_map(|l| l.strip_prefix("warden "))?.split_once(' ')?;
+        Some(Identity { pid: pid.parse().ok()?, start_time: start.parse().ok()? })
+    }
+
     /// Whether a warden lives.
     pub fn has_warden(&self) -> bool {
         let Ok(lock) = self.open_lock() else { return false };
         matches!(rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
     }
 
-    /// Blocks until no warden lives.
-    pub fn wait_for_warden(&self) -> Result<(), StoreError> {
+    /// Blocks until no warden lives. Returns the exit code that it left in the lock.
+    pub fn wait_for_warden(&self) -> Result<Option<u8>, StoreError> {
         let lock = match self.open_lock() {
             Ok(lock) => lock,
             // Removed meanwhile: it has certainly ended.
-            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(self.io("open the lock of", errno)),
         };
         loop {
             match rustix::fs::flock(&lock, FlockOperation::LockShared) {
                 Err(Errno::INTR) => {}
-                other => return other.map_err(|e| self.io("wait for", e)),
+                Err(errno) => return Err(self.io("wait for", errno)),
+                Ok(()) => break,
             }
         }
+        let text = read_all(lock.as_fd(), 4096).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        Ok(text.lines().rev().find_map(|l| l.strip_prefix("exit ")).and_then(|code| code.parse().ok()))
     }
 
     /// What is written down of it.

@@ -49,6 +49,9 @@ pub struct Event {
     pub errno: String,
     /// The flag or policy line that would allow it, if there is one.
     pub allow: Option<String>,
+    /// What allowing it would cost. May be empty.
+    #[serde(default)]
+    pub advice: String,
     /// How often.
     pub count: u64,
     /// The pid of the warden that wrote it: counts of several are added up.
@@ -76,8 +79,6 @@ impl Event {
 pub struct Refused {
     /// See [`Event::pid`].
     pub pid: i32,
-    /// See [`Event::comm`].
-    pub comm: String,
     /// See [`Event::layer`].
     pub layer: &'static str,
     /// See [`Event::operation`].
@@ -90,6 +91,8 @@ pub struct Refused {
     pub errno: &'static str,
     /// See [`Event::allow`].
     pub allow: Option<String>,
+    /// See [`Event::advice`].
+    pub advice: &'static str,
 }
 
 /// Counts refusals and writes them down.
@@ -119,19 +122,20 @@ impl Recorder {
         })
     }
 
-    /// Counts one refusal.
-    pub fn record(&mut self, refused: Refused) {
+    /// Counts one refusal. `comm` is asked for only when its kind is new.
+    pub fn record(&mut self, refused: Refused, comm: impl FnOnce() -> String) {
         let mut event = Event {
             time: String::new(),
             container: String::new(),
             pid: refused.pid,
-            comm: cut(refused.comm),
+            comm: String::new(),
             layer: refused.layer.to_string(),
             operation: cut(refused.operation),
             object: cut(refused.object),
             rule: cut(refused.rule),
             errno: refused.errno.to_string(),
             allow: refused.allow.map(cut),
+            advice: refused.advice.to_string(),
             count: 1,
             warden: self.warden,
         };
@@ -140,6 +144,7 @@ impl Recorder {
             event.operation = "(others)".to_string();
             event.object = format!("more than {MAX_KINDS} different refusals: these are counted together");
             event.allow = None;
+            event.advice.clear();
             event.rule.clear();
             event.errno.clear();
             event.layer = "donjon".to_string();
@@ -149,6 +154,7 @@ impl Recorder {
             Some(index) => *index,
             None => {
                 event.time = now();
+                event.comm = cut(comm());
                 event.container = self.container.clone();
                 event.count = 0;
                 self.seen.insert(kind, self.events.len());
@@ -266,13 +272,13 @@ mod tests {
     fn refused(operation: &str, object: &str) -> Refused {
         Refused {
             pid: 7,
-            comm: "curl".into(),
             layer: "seccomp",
             operation: operation.into(),
             object: object.into(),
             rule: "@network".into(),
             errno: "EPERM",
             allow: Some("--security-opt seccomp=...".into()),
+            advice: "",
         }
     }
 
@@ -288,9 +294,9 @@ mod tests {
         let (_scratch, container) = container();
         let mut recorder = Recorder::new(&container).unwrap();
         for _ in 0..1234 {
-            recorder.record(refused("socket", "AF_NETLINK"));
+            recorder.record(refused("socket", "AF_NETLINK"), || "curl".into());
         }
-        recorder.record(refused("mount", ""));
+        recorder.record(refused("mount", ""), || "curl".into());
         // What a killed warden leaves behind is the last power of ten.
         assert_eq!(read(&container).unwrap().iter().map(|e| e.count).collect::<Vec<_>>(), [1000, 1]);
         recorder.finish();
@@ -305,7 +311,7 @@ mod tests {
         let (_scratch, container) = container();
         let mut recorder = Recorder::new(&container).unwrap();
         for n in 0..20_000 {
-            recorder.record(refused("open", &format!("{n}{}", "x".repeat(4000))));
+            recorder.record(refused("open", &format!("{n}{}", "x".repeat(4000))), || "curl".into());
         }
         recorder.finish();
         assert_eq!(recorder.events().len(), MAX_KINDS + 1);
@@ -322,8 +328,8 @@ mod tests {
         let mut of_exec = Recorder::new(&container).unwrap();
         of_exec.warden += 1;
         for _ in 0..5 {
-            own.record(refused("bpf", ""));
-            of_exec.record(refused("bpf", ""));
+            own.record(refused("bpf", ""), || "curl".into());
+            of_exec.record(refused("bpf", ""), || "curl".into());
         }
         own.finish();
         of_exec.finish();
@@ -334,7 +340,7 @@ mod tests {
     fn a_cut_line_loses_itself_and_nothing_else() {
         let (_scratch, container) = container();
         let mut recorder = Recorder::new(&container).unwrap();
-        recorder.record(refused("bpf", ""));
+        recorder.record(refused("bpf", ""), || "curl".into());
         let path = container.path().join("events.jsonl");
         let mut bytes = std::fs::read(&path).unwrap();
         bytes.splice(0..0, b"{\"time\":\"20\nnot json\n".iter().copied());

@@ -10,12 +10,20 @@
 //! foreground, a child of it in a session of its own with `-d`. When the warden dies, the container dies.
 #![forbid(unsafe_code)]
 
+mod child;
 pub mod container;
 pub mod events;
+pub mod exec;
+pub mod life;
+pub mod log;
 pub mod names;
 pub mod process;
+pub mod start;
 pub mod state;
 pub mod store;
+mod streams;
+pub mod usage;
+pub mod warden;
 
 pub use container::Container;
 pub use state::{End, State, Status};

@@ -64,7 +64,7 @@ pub struct Stat {
     pub state: u8,
     /// The parent's pid.
     pub parent: i32,
-    /// Processor time used in user and kernel mode, in clock ticks.
+    /// Processor time used in user and kernel mode, by itself and by the children that it waited for, in clock ticks.
     pub cpu_ticks: u64,
     /// Start time in clock ticks since boot.
     pub start_time: u64,
@@ -84,7 +84,7 @@ impl Stat {
         Some(Self {
             state: *fields.first()?.as_bytes().first()?,
             parent: fields.get(1)?.parse().ok()?,
-            cpu_ticks: number(14)?.saturating_add(number(15)?),
+            cpu_ticks: (14..=17).try_fold(0u64, |sum, field| Some(sum.saturating_add(number(field)?)))?,
             start_time: number(22)?,
             resident_pages: number(24)?,
         })
@@ -193,11 +193,11 @@ mod tests {
 
     #[test]
     fn a_name_full_of_parentheses_does_not_move_the_fields() {
-        let line = b"42 (a) S 1 (b) c)) R 7 1 1 0 -1 4194560 1 2 3 4 11 13 0 0 20 0 1 0 987654 1000 55 1844\n";
+        let line = b"42 (a) S 1 (b) c)) R 7 1 1 0 -1 4194560 1 2 3 4 11 13 5 6 20 0 1 0 987654 1000 55 1844\n";
         let stat = Stat::parse(line).unwrap();
         assert_eq!(
             stat,
-            Stat { state: b'R', parent: 7, cpu_ticks: 24, start_time: 987_654, resident_pages: 55 }
+            Stat { state: b'R', parent: 7, cpu_ticks: 35, start_time: 987_654, resident_pages: 55 }
         );
         assert_eq!(Stat::parse(b"42 (short) S 1"), None);
         assert_eq!(Stat::parse(b""), None);

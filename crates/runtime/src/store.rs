@@ -280,7 +280,11 @@ impl Store {
         {
             let _ = rustix::fs::unlinkat(&self.names, name.as_str(), AtFlags::empty());
         }
-        empty_directory(container.dir(), 0).map_err(|e| self.io("empty a container's directory in", e))?;
+        match empty_directory(container.dir(), 0) {
+            // Gone already: its warden, or somebody else, was faster.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(self.io("empty a container's directory in", errno)),
+        }
         match rustix::fs::unlinkat(&self.containers, container.id.as_str(), AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(self.io("remove a container's directory in", errno)),

@@ -1,0 +1,56 @@
+//! A process on its way into a container: ended and reaped unless its start succeeds.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use donjon_confine::{Confined, Handover, Plan, StartError};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
+
+use crate::process::send;
+use crate::streams::Streams;
+
+/// A spawned process; dropping it kills it.
+#[derive(Debug)]
+pub struct Child(Option<Confined>, Pid);
+
+impl Child {
+    /// Spawns what the plan says, with the container's ends of the streams.
+    pub fn spawn(plan: &Plan, streams: &Streams) -> Result<Self, StartError> {
+        let confined = donjon_confine::spawn(plan, streams.ends(), None, None)?;
+        let pid = confined.pid;
+        Ok(Self(Some(confined), pid))
+    }
+
+    /// Its pid, as seen from here.
+    pub fn pid(&self) -> Pid {
+        self.1
+    }
+
+    /// Waits until the program runs. After an error the process is gone.
+    pub fn started(&mut self, plan: &Plan) -> Result<Handover, StartError> {
+        let Some(confined) = &mut self.0 else { return Ok(Handover::default()) };
+        match confined.started(plan) {
+            Ok(handover) => {
+                self.1 = confined.pid;
+                Ok(handover)
+            }
+            Err(error) => {
+                self.0 = None;
+                Err(error)
+            }
+        }
+    }
+
+    /// Its pidfd; from here on it lives on its own.
+    pub fn release(mut self) -> Option<OwnedFd> {
+        self.0.take().map(|confined| confined.pidfd)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Some(confined) = &self.0 {
+            let _ = send(confined.pidfd.as_fd(), Signal::KILL);
+            let _ = waitid(WaitId::PidFd(confined.pidfd.as_fd()), WaitIdOptions::EXITED);
+        }
+    }
+}
