@@ -69,7 +69,8 @@ mod tests {
         for seed in PLANS {
             let spec: Spec = serde_json::from_str(seed).expect("a seed is a specification");
             plan(seed.as_bytes());
-            drop(Plan::new(&spec, &host));
+            let planned = Plan::new(&spec, &host);
+            assert!(planned.is_ok(), "{planned:?}");
         }
     }
 
