@@ -67,6 +67,7 @@ impl Policy {
         self.capabilities.drop.extend(later.capabilities.drop);
         self.syscalls.allow.extend(later.syscalls.allow);
         self.syscalls.deny.extend(later.syscalls.deny);
+        self.sockets.allow.extend(later.sockets.allow);
         self.namespaces.time_offsets.extend(later.namespaces.time_offsets);
         self.sysctls.extend(later.sysctls);
         self.devices.extend(later.devices);

@@ -170,6 +170,8 @@ pub struct Syscalls {
 pub struct Sockets {
     /// `unix`, `inet`, `inet6`, `netlink-route`; replaced as a whole by a later layer.
     pub families: Option<Vec<String>>,
+    /// `--socket`: families on top of these.
+    pub allow: Vec<String>,
 }
 
 /// `[namespaces]`

@@ -44,6 +44,8 @@ pub struct Identity {
     pub name: String,
     /// Home directory inside, for `HOME`.
     pub home: String,
+    /// Root inside has no capability unless one is named: in the image `host` the caller is itself and no more.
+    pub powerless: bool,
 }
 
 /// The root file system, as the image gives it.
@@ -257,7 +259,7 @@ fn capability_names(policy: &Policy, who: &Identity) -> Result<Vec<String>, Poli
     let c = &policy.capabilities;
     let mut names = Vec::new();
     let all_dropped = c.drop.iter().any(|d| d == "ALL");
-    if who.uid == 0 && !all_dropped {
+    if who.uid == 0 && !who.powerless && !all_dropped {
         for name in c.root.iter().flatten() {
             names.push(capabilities::added(name).map_err(at("[capabilities] root"))?);
         }
@@ -567,10 +569,12 @@ fn filter(policy: &Policy, who: &Identity, ids: &Ids) -> Result<LinuxSeccomp, Po
     let syscalls = &policy.syscalls;
     let mut allow = syscalls.base.clone().unwrap_or_else(|| vec!["@default".to_string()]);
     allow.extend(syscalls.allow.iter().cloned());
+    let mut families = policy.sockets.families.clone().unwrap_or_default();
+    families.extend(policy.sockets.allow.iter().cloned());
     seccomp::profile(&SyscallPolicy {
         allow,
         deny: syscalls.deny.clone(),
-        families: policy.sockets.families.clone().unwrap_or_default(),
+        families,
         capabilities: capability_names(policy, who)?.into_iter().map(|c| format!("CAP_{c}")).collect(),
         squash: ids.squash,
         nested_userns: policy.namespaces.nested.unwrap_or(false),

@@ -18,6 +18,7 @@ pub mod life;
 pub mod log;
 pub mod names;
 pub mod process;
+pub mod ranges;
 pub mod start;
 pub mod state;
 pub mod store;

@@ -102,8 +102,6 @@ pub struct Launch {
     pub plan: Plan,
     /// What the plan was made for.
     pub host: Host,
-    /// The name that was asked for.
-    pub name: Option<String>,
     /// The image, as written.
     pub image: String,
     /// Whether standard input is passed in (`-i`).
@@ -187,21 +185,21 @@ pub fn close_inherited() -> Result<(), RunError> {
     donjon_sys::process::close_from(3).map_err(RunError::io("close the descriptors of the caller"))
 }
 
-/// Starts a container and watches over it until it ends. The calling process must have one thread and becomes
+/// Starts a container, whose record was just made, and watches over it until it ends. The calling process must have one thread and becomes
 /// confined for good: it can print and exit afterwards, not much more.
-pub fn foreground(store: &Store, launch: Launch) -> Result<Outcome, RunError> {
-    store.refuse_exposed(&launch.spec)?;
-    let signals = Signals::take_over().map_err(RunError::io("warden: take over the signals"))?;
-    let notes = Notes::open(&launch)?;
-    let settings = Settings::now();
-    let name = launch.name.clone();
-    let container = match store.create(name.as_deref()) {
-        Ok(container) => container,
+pub fn foreground(store: &Store, container: Container, launch: Launch) -> Result<Outcome, RunError> {
+    let prepared = store.refuse_exposed(&launch.spec).map_err(RunError::from).and_then(|()| {
+        let signals = Signals::take_over().map_err(RunError::io("warden: take over the signals"))?;
+        Ok((signals, Notes::open(&launch)?))
+    });
+    let (signals, notes) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => {
-            notes.discard();
-            return Err(error.into());
+            let _ = store.remove(container);
+            return Err(error);
         }
     };
+    let settings = Settings::now();
     let auto_remove = launch.auto_remove;
     let started = Start { store, container: &container, signals, detached: false }.run(launch);
     let (warden, state) = match started.and_then(|s| notes.fill(&container.id, s.pid).map(|()| (s.warden, s.state))) {
@@ -222,15 +220,18 @@ pub fn foreground(store: &Store, launch: Launch) -> Result<Outcome, RunError> {
 }
 
 /// Starts a container in the background and returns its id once its program runs.
-pub fn detached(store: &Store, launch: Launch) -> Result<Id, RunError> {
-    store.refuse_exposed(&launch.spec)?;
-    let notes = Notes::open(&launch)?;
-    let started = store.create(launch.name.as_deref()).map_err(RunError::from).and_then(|container| {
-        let id = container.id.clone();
-        fork_warden(store, container, launch).map(|pid| (id, pid))
-    });
-    match started.and_then(|(id, pid)| notes.fill(&id, pid).map(|()| id)) {
-        Ok(id) => Ok(id),
+pub fn detached(store: &Store, container: Container, launch: Launch) -> Result<Id, RunError> {
+    let prepared = store.refuse_exposed(&launch.spec).map_err(RunError::from).and_then(|()| Notes::open(&launch));
+    let notes = match prepared {
+        Ok(notes) => notes,
+        Err(error) => {
+            let _ = store.remove(container);
+            return Err(error);
+        }
+    };
+    let id = container.id.clone();
+    match fork_warden(store, container, launch).and_then(|pid| notes.fill(&id, pid)) {
+        Ok(()) => Ok(id),
         Err(error) => {
             notes.discard();
             Err(error)

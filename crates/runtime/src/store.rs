@@ -106,6 +106,7 @@ pub(crate) fn words(errno: Errno) -> String {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    root: OwnedFd,
     containers: OwnedFd,
     names: OwnedFd,
 }
@@ -125,9 +126,7 @@ impl Store {
     /// `/run/donjon` for root; else `$XDG_RUNTIME_DIR/donjon`, `/run/user/UID/donjon` or `/tmp/donjon-UID`, whichever
     /// is first found to be the caller's own. No privilege is needed.
     pub fn open() -> Result<Self, StoreError> {
-        let uid = rustix::process::geteuid().as_raw();
-        let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        Self::open_at(&root_path(uid, runtime_dir.as_deref()))
+        Self::open_at(&Self::location())
     }
 
     /// Opens the state directory at `path`, whose parent must exist.
@@ -135,12 +134,19 @@ impl Store {
         let root = private_directory(CWD, path, path)?;
         let containers = private_directory(root.as_fd(), Path::new("containers"), &path.join("containers"))?;
         let names = private_directory(root.as_fd(), Path::new("names"), &path.join("names"))?;
-        Ok(Self { path: path.to_path_buf(), containers, names })
+        Ok(Self { path: path.to_path_buf(), root, containers, names })
     }
 
     /// The state directory's path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the caller's state directory is, or would be made.
+    pub fn location() -> PathBuf {
+        let uid = rustix::process::geteuid().as_raw();
+        let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        root_path(uid, runtime_dir.as_deref())
     }
 
     /// Makes a new container directory, locked by the caller for life, under a new id; with the name given or a
@@ -212,7 +218,7 @@ impl Store {
         Id::parse(target.to_str().ok()?)
     }
 
-    fn has(&self, id: &Id) -> bool {
+    pub(crate) fn has(&self, id: &Id) -> bool {
         rustix::fs::statat(&self.containers, id.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
@@ -306,6 +312,11 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// The directory of ranges of ids.
+    pub(crate) fn ranges(&self) -> Result<OwnedFd, StoreError> {
+        crate::ranges::directory(&self.path, &self.root)
     }
 
     /// The directories that a confined warden needs to remove its own container: of containers, and of names.

@@ -116,7 +116,11 @@ pub fn describe(nr: i32, args: &[u64; 6]) -> Refusal {
             let family = if text.is_empty() { format!("address family {}", low(0)) } else { text.to_string() };
             refusal.object = format!("{family} socket, type {}, protocol {}", low(1) & 0xf, low(2));
             refusal.rule = "[sockets] families: not listed".to_string();
-            refusal.allow = (!word.is_empty()).then(|| format!("[sockets] families = [..., \"{word}\"]"));
+            refusal.allow = (!word.is_empty()).then(|| format!("--socket {word}"));
+            if matches!(low(0), 2 | 10) {
+                refusal.rule = "[sockets]: of the internet families TCP, UDP and ICMP alone".to_string();
+                refusal.allow = None;
+            }
             refusal.advice = "each family is a kernel subsystem of its own; few are as well tested as TCP";
         }
         "clone" | "unshare" | "setns" => {

@@ -1,0 +1,31 @@
+//! `donjon explain [CONTAINER]` and `donjon explain --trace [OPTIONS] IMAGE COMMAND`.
+
+use std::ffi::OsString;
+
+use clap::{Arg, Command};
+
+use super::definitions::{Given, flag, format};
+use super::{Invocation, Stop, run};
+
+/// With `--trace` as the first option, the rest is a command line of `run`.
+pub fn parse(command: Command, words: Vec<OsString>) -> Result<Invocation, Stop> {
+    let usage = "donjon explain [--format FORMAT] [CONTAINER]\n       donjon explain --trace [OPTION...] IMAGE [--] [COMMAND [ARGUMENT...]]";
+    if words.get(1).is_some_and(|w| w == "--trace") && !words.iter().any(|w| w == "--help" || w == "-h") {
+        let name = words.first().cloned().into_iter();
+        let words = name.chain(words.into_iter().skip(2)).collect();
+        return Ok(Invocation::Trace(Box::new(run::parse(command.override_usage(usage), words)?)));
+    }
+    let command = command
+        .override_usage(usage)
+        .after_help(
+            "Without a container: the newest one that has a record.\n\
+             With --trace the program is run, with the options of donjon run, and every system call that fails for want \
+             of a right is listed: also those that the kernel refuses without telling donjon (a read-only mount, \
+             Landlock, file permissions).",
+        )
+        .arg(flag("trace", None, "Run a program and find out by tracing what is refused to it"))
+        .arg(format())
+        .arg(Arg::new("container").value_name("CONTAINER").help("Name, id, or the beginning of an id"));
+    let mut given = Given(command.try_get_matches_from(words)?);
+    Ok(Invocation::Explain { format: given.format(), container: given.one("container") })
+}

@@ -1,0 +1,169 @@
+//! `donjon run`: flags and files to a policy, policy and image to a specification, specification to a plan, and the
+//! plan to a container.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use donjon_confine::{Host, Plan, Spec};
+use donjon_image::{Asker, Image, Reference, User, users};
+use donjon_policy::model::UserNamespace;
+use donjon_policy::{Caller, Identity, Policy, PolicyError, Request, RootTree, to_spec};
+use donjon_runtime::Store;
+use donjon_runtime::container::Container;
+use donjon_runtime::names::Id;
+use donjon_runtime::ranges;
+use donjon_runtime::start::{self, Launch};
+use rustix::process::Signal;
+
+use super::{Failure, Format, explain};
+use crate::args::RunArgs;
+
+/// Runs a program in a new container and returns donjon's exit status.
+pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
+    let host = Host::probe();
+    let policy = effective(&args)?;
+    if args.plan {
+        let id = Id::random().map_err(|e| Failure::new(donjon_confine::error::words(e)))?;
+        let location = root.map_or_else(Store::location, Path::to_path_buf);
+        let spec = specify(&args, &policy, &host, &id, location, &Ranges::Example)?;
+        return print_plan(&Plan::new(&spec, &host)?, args.format);
+    }
+    let store = match root {
+        Some(root) => Store::open_at(root)?,
+        None => Store::open()?,
+    };
+    let container = store.create(args.name.as_deref())?;
+    let prepared = specify(&args, &policy, &host, &container.id, store.path().to_path_buf(), &Ranges::Of(&store, &container))
+        .and_then(|spec| launch(&args, &policy, spec, host));
+    let launch = match prepared {
+        Ok(launch) => launch,
+        Err(failure) => {
+            let _ = store.remove(container);
+            return Err(failure);
+        }
+    };
+    // Not needed any more, and a warden lives as long as its container.
+    drop((policy, args.flags));
+    if args.detach {
+        let id = start::detached(&store, container, launch)?;
+        writeln!(std::io::stdout(), "{id}")?;
+        return Ok(0);
+    }
+    let outcome = start::foreground(&store, container, launch)?;
+    explain::summarize(&outcome.events, outcome.end.reason.as_deref(), outcome.kept.then_some(&outcome.name));
+    Ok(outcome.end.code)
+}
+
+/// The policy in effect: defaults, preset, files, flags, each on top of the one before.
+pub fn effective(args: &RunArgs) -> Result<Policy, Failure> {
+    let mut policy = Policy::defaults()?;
+    if let Some(preset) = &args.preset {
+        policy = policy.merge(Policy::preset(preset)?, "--preset")?;
+    }
+    for file in &args.files {
+        policy = policy.merge(Policy::from_file(file)?, &file.display().to_string())?;
+    }
+    Ok(policy.merge(args.flags.clone(), "the command line")?)
+}
+
+/// Where a range of host ids comes from.
+pub enum Ranges<'a> {
+    /// One that is free for this container.
+    Of(&'a Store, &'a Container),
+    /// For a plan that is only printed.
+    Example,
+}
+
+/// The specification of the container.
+pub fn specify(
+    args: &RunArgs,
+    policy: &Policy,
+    host: &Host,
+    id: &Id,
+    state: PathBuf,
+    ranges: &Ranges<'_>,
+) -> Result<Spec, Failure> {
+    let hostname = policy.process.hostname.as_deref().unwrap_or(id.short());
+    let image = Image::open(&args.image, &Asker { uid: host.uid, gid: host.gid, hostname })?;
+    let who = who(args, policy, &image, host)?;
+    let caller = Caller {
+        uid: host.uid,
+        gid: host.gid,
+        home: std::env::var_os("HOME").map(PathBuf::from),
+        own: std::iter::once(std::fs::canonicalize(&state).unwrap_or(state)).collect(),
+    };
+    let request = Request {
+        args: args.command.clone(),
+        id: id.to_string(),
+        range: range(policy, host, ranges)?,
+        cgroup: None,
+    };
+    let tree = RootTree { path: image.path, root: image.root, default_args: image.command };
+    Ok(to_spec(policy, &tree, &who, &caller, &request)?)
+}
+
+/// Who the program is inside.
+fn who(args: &RunArgs, policy: &Policy, image: &Image, host: &Host) -> Result<Identity, Failure> {
+    let user = match &policy.process.user {
+        Some(word) => users::resolve_user(&image.path, word)?,
+        None if args.keep_id => {
+            let own = users::caller(host.uid, host.gid);
+            User { home: "/".into(), ..own }
+        }
+        None => image.user.clone(),
+    };
+    let additional_gids = users::resolve_groups(&image.path, &policy.process.groups)?;
+    Ok(Identity { uid: user.uid, gid: user.gid, additional_gids, name: user.name, home: user.home, powerless: args.image == Reference::Host })
+}
+
+/// The host ids that a container gets besides the caller's own.
+fn range(policy: &Policy, host: &Host, ranges: &Ranges<'_>) -> Result<Option<(u32, u32)>, Failure> {
+    let mode = policy.namespaces.user.unwrap_or_default();
+    match (mode, host.uid) {
+        (UserNamespace::Host, _) => Ok(None),
+        (_, 0) => Ok(Some(match ranges {
+            Ranges::Of(store, container) => store.take_range(container)?,
+            Ranges::Example => ranges::FIRST,
+        })),
+        (UserNamespace::Range, uid) => Ok(Some(ranges::subordinate(uid).map_err(|e| Failure::new(&e).hint(e.hint()))?)),
+        (UserNamespace::Auto, _) => Ok(None),
+    }
+}
+
+fn launch(args: &RunArgs, policy: &Policy, spec: Spec, host: Host) -> Result<Launch, Failure> {
+    let plan = Plan::new(&spec, &host)?;
+    let p = &policy.process;
+    let stop_signal = match p.stop_signal.as_deref() {
+        None => Signal::TERM,
+        Some(word) => donjon_runtime::warden::signals::parse(word).ok_or_else(|| {
+            PolicyError::new("--stop-signal", format!("{word:?} can't be sent")).hint("for instance TERM, INT, QUIT, 15")
+        })?,
+    };
+    Ok(Launch {
+        spec,
+        plan,
+        host,
+        image: args.image.to_string(),
+        interactive: args.interactive,
+        auto_remove: args.remove,
+        stop_signal,
+        stop_timeout: Duration::from_secs(p.stop_timeout.unwrap_or(10)),
+        time_limit: p.timeout.filter(|seconds| *seconds > 0).map(Duration::from_secs),
+        cidfile: args.cidfile.clone(),
+        pidfile: args.pidfile.clone(),
+    })
+}
+
+fn print_plan(plan: &Plan, format: Format) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    match format {
+        Format::Text => out.write_all(plan.to_text().as_bytes())?,
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, &plan.to_json())?;
+            writeln!(out)?;
+        }
+    }
+    out.flush()?;
+    Ok(0)
+}
