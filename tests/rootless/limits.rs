@@ -28,6 +28,10 @@ fn a_fork_bomb_leaves_the_neighbours_alone() {
     world.shell(&["--rm"], "echo neighbour; true | true; sh -c true").go().succeeds().prints("neighbour");
     bomb.signal(libc::SIGKILL);
     bomb.finish(20);
+    // A donjon that is killed can't remove its record any more.
+    for id in world.containers() {
+        world.donjon(&["rm", "-f", &id]).go().succeeds();
+    }
     world.assert_nothing_left("a fork bomb");
 }
 

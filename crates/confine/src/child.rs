@@ -116,7 +116,10 @@ impl<'a> Context<'a> {
 
     /// Mount attributes, less those that a test switched off.
     pub fn weakened(&self, attrs: u64) -> u64 {
-        if self.protects("nosuid") { attrs } else { attrs & !donjon_sys::mount::attr::NOSUID }
+        use donjon_sys::mount::attr;
+        let nosuid = if self.protects("nosuid") { 0 } else { attr::NOSUID };
+        let rdonly = if self.protects("readonly-paths") { 0 } else { attr::RDONLY };
+        attrs & !(nosuid | rdonly)
     }
 
     /// Sends a descriptor to the parent.
@@ -191,7 +194,10 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::RamRoot => rootfs::ram_root(ctx),
         Op::RootDir { path, mode } => rootfs::root_dir(ctx, path, *mode),
         Op::RootLink { path, target } => rootfs::root_link(ctx, path, target),
-        Op::SealRoot => rootfs::seal_root(ctx),
+        Op::SealRoot => match ctx.protects("readonly-root") {
+            true => rootfs::seal_root(ctx),
+            false => Ok(()),
+        },
         Op::PivotRoot => rootfs::pivot_root(ctx),
         Op::VerifyMounts => match ctx.protects("verify") {
             true => ctx.mounted.verify(),
@@ -199,25 +205,41 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         },
         Op::WorkingDirectory { path } => rootfs::working_directory(ctx, path),
         Op::Overlay { source, tag, at, .. } => overlay::overlay(ctx, *source, tag, at),
+        Op::OwnDirectories { tag, dirs } => overlay::own_directories(ctx, tag, dirs),
         Op::Hide { tag, path } => overlay::hide(ctx, tag, path),
         Op::Supply { tag, path, content } => overlay::supply(ctx, tag, path, content),
         Op::Mount(mount) => mounts::mount(ctx, mount),
-        Op::Mask { path } => mounts::mask(ctx, path),
-        Op::ReadOnly { path } => mounts::read_only(ctx, path),
+        Op::Mask { path } => match ctx.protects("masks") {
+            true => mounts::mask(ctx, path),
+            false => Ok(()),
+        },
+        Op::ReadOnly { path } => match ctx.protects("readonly-paths") {
+            true => mounts::read_only(ctx, path),
+            false => Ok(()),
+        },
         Op::Seal { slot, .. } => mounts::seal(ctx, *slot),
         Op::ProcHandle => mounts::proc_handle(ctx),
         Op::Device { name, host, major, minor } => devices::device(ctx, name, host, *major, *minor),
         Op::DeviceLink { name, target } => devices::link(ctx, name, target),
         Op::Terminal => devices::terminal(ctx),
+        Op::Rlimit { resource: 6, .. } if !ctx.protects("nproc") => Ok(()),
         Op::Rlimit { resource, soft, hard, .. } => limits::rlimit(*resource, *soft, *hard),
+        Op::Sysctl { path, .. } if !ctx.protects("userns-limit") && path.to_bytes().starts_with(b"sys/user/") => Ok(()),
         Op::Sysctl { path, value } => limits::sysctl(ctx, path, value),
         Op::OomScoreAdj(value) => limits::oom_score_adj(ctx, value),
-        Op::SessionKeyring => keyring::session_keyring(),
+        Op::SessionKeyring => match ctx.protects("keyring") {
+            true => keyring::session_keyring(),
+            false => Ok(()),
+        },
+        Op::BoundingSet { .. } | Op::CapabilitySets { .. } if !ctx.protects("capabilities") => Ok(()),
         Op::BoundingSet { keep } => capabilities::bounding_set(*keep),
         Op::CapabilitySets { permitted, effective, ambient } => {
             capabilities::capability_sets(*permitted, *effective, *ambient)
         }
-        Op::Landlock { attr, rules } => landlock::restrict(attr, rules),
+        Op::Landlock { attr, rules } => match ctx.protects("landlock") {
+            true => landlock::restrict(attr, rules),
+            false => Ok(()),
+        },
         Op::Stdio => descriptors::stdio(ctx),
         Op::CloseDescriptors { keep } => match ctx.protects("close-fds") {
             true => donjon_sys::process::cloexec_from(*keep),

@@ -36,12 +36,16 @@ pub struct Extensions {
 }
 
 /// How the root file system is put together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Root {
     /// `root.path` of the specification is one directory tree.
-    #[default]
-    Dir,
+    Dir {
+        /// Directories of the tree, with their modes, that get a counterpart in the upper layer at once: see
+        /// [`Root::Host`].
+        #[serde(default)]
+        own: Vec<(String, u32)>,
+    },
     /// The programs of this machine and none of its data: a RAM root whose named top-level directories are
     /// overlays of the host's.
     Host {
@@ -55,7 +59,17 @@ pub enum Root {
         hidden: Vec<String>,
         /// Files whose content donjon supplies, relative to the root, inside a lower's upper layer.
         files: Vec<(String, String)>,
+        /// Directories inside the lowers, with their modes, that get a counterpart in the upper layer at once. With
+        /// one id mapped the overlay can't copy up a directory that somebody else owns (EOVERFLOW), so nothing could
+        /// be made in it; one that exists in the upper layer already needs no copying.
+        own: Vec<(String, u32)>,
     },
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Root::Dir { own: Vec::new() }
+    }
 }
 
 /// Where writes to the root file system go.

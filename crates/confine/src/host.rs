@@ -5,6 +5,8 @@
 
 use serde::Serialize;
 
+use crate::layers::cgroups::Hierarchy;
+
 /// What this kernel and this user can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Host {
@@ -16,6 +18,8 @@ pub struct Host {
     pub kernel: (u32, u32),
     /// Landlock ABI version; 0 when the kernel has none or it is not enabled.
     pub landlock_abi: u32,
+    /// Where cgroups can be made.
+    pub cgroups: Hierarchy,
 }
 
 impl Host {
@@ -29,6 +33,7 @@ impl Host {
             gid: rustix::process::getegid().as_raw(),
             kernel: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
             landlock_abi: donjon_sys::landlock::abi(),
+            cgroups: Hierarchy::probe(),
         }
     }
 }

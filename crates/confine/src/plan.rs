@@ -17,7 +17,7 @@ use crate::error::SpecError;
 use crate::extensions::Extensions;
 use crate::host::Host;
 use crate::layers::{
-    capabilities, descriptors, devices, identity, keyring, landlock, limits, mounts, namespaces, program, rootfs,
+    capabilities, cgroups, descriptors, devices, identity, keyring, landlock, limits, mounts, namespaces, program, rootfs,
     seccomp,
 };
 
@@ -147,6 +147,7 @@ pub enum Op {
     WorkingDirectory { path: CString },
     // overlay
     Overlay { source: usize, tag: CString, at: OverlayAt, idmap: bool },
+    OwnDirectories { tag: CString, dirs: Vec<(CString, u32)> },
     Hide { tag: CString, path: CString },
     Supply { tag: CString, path: CString, content: CString },
     // mounts
@@ -241,6 +242,8 @@ pub struct Plan {
     pub(crate) join: Option<i32>,
     /// A network namespace to be made beside.
     pub(crate) network: Option<Network>,
+    /// The group to be made for it.
+    pub(crate) cgroup: Option<cgroups::Group>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -280,6 +283,7 @@ impl Plan {
         let process = program::process(spec)?;
         let id_maps = identity::id_maps(spec, host)?;
         let mut draft = Draft::default();
+        let cgroup = cgroups::plan(spec, &ext, &host.cgroups, &mut draft)?;
         // The order of the layers. Each line depends on those above it.
         identity::plan_namespace_ids(&id_maps, process, spec, &mut draft)?;
         namespaces::plan(spec, &mut draft)?;
@@ -298,7 +302,7 @@ impl Plan {
         limits::plan_rlimits(process, &ext, &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
-        Self::plan_process(spec, &ext, process, host, &id_maps, &mut draft)?;
+        Self::plan_process(spec, &ext, process, host, &id_maps, false, &mut draft)?;
         Ok(Plan {
             clone_flags: namespaces::clone_flags(spec)?,
             id_maps,
@@ -308,6 +312,7 @@ impl Plan {
             steps: draft.steps,
             join: None,
             network: namespaces::network(spec)?,
+            cgroup,
             notes: draft.notes,
         })
     }
@@ -324,13 +329,16 @@ impl Plan {
             .map_err(|e| SpecError::new(Layer::Program, format!("annotations[{}]", e.key), e.why))?;
         let id_maps = identity::id_maps(spec, host)?;
         let mut draft = Draft::default();
+        if matches!(host.cgroups, cgroups::Hierarchy::V1 { .. }) {
+            draft.add(Layer::Cgroups, "linux.cgroupsPath", Op::AwaitParent { why: "the parent has put it into the container's cgroups" });
+        }
         namespaces::plan_join(spec, &mut draft)?;
         identity::plan_joined_ids(&mut draft);
         devices::plan_exec_terminal(process, &mut draft);
         limits::plan_rlimits(process, &ext, &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
-        Self::plan_process(spec, &ext, process, host, &id_maps, &mut draft)?;
+        Self::plan_process(spec, &ext, process, host, &id_maps, true, &mut draft)?;
         Ok(Plan {
             clone_flags: 0,
             id_maps: IdMaps::None,
@@ -340,6 +348,7 @@ impl Plan {
             steps: draft.steps,
             join: Some(target),
             network: None,
+            cgroup: None,
             notes: draft.notes,
         })
     }
@@ -351,6 +360,7 @@ impl Plan {
         process: &oci_spec::runtime::Process,
         host: &Host,
         id_maps: &IdMaps,
+        further: bool,
         draft: &mut Draft,
     ) -> Result<(), SpecError> {
         capabilities::plan_bounding(process, draft)?;
@@ -359,7 +369,7 @@ impl Plan {
         rootfs::plan_working_directory(process, draft)?;
         program::plan_find(draft);
         identity::plan_parent_death(draft);
-        landlock::plan(spec, ext, host, draft)?;
+        landlock::plan(spec, ext, host, further, draft)?;
         program::plan_init(ext, draft);
         draft.add(Layer::Program, "", Op::DefaultSignals);
         descriptors::plan_close(draft);
@@ -371,6 +381,11 @@ impl Plan {
     /// The steps in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// The cgroup to be made for it, if one is.
+    pub fn cgroup(&self) -> Option<&cgroups::Group> {
+        self.cgroup.as_ref()
     }
 
     /// What is not enforced, and why: to be shown to the person.

@@ -256,6 +256,11 @@ fn program_error(plan: &Plan, step: &Step, errno: Errno) -> StartError {
                 127,
                 "look for it with: donjon run IMAGE sh -c 'echo $PATH; ls /bin'",
             ),
+            (false, Errno::LOOP) => (
+                format!("{name}: its symbolic links go round in a circle"),
+                127,
+                "the image has a link there that points to itself, or to one that points back",
+            ),
             (false, Errno::ISDIR) => (format!("{name}: is a directory, not a program"), 126, "name a file in it"),
             (false, Errno::ACCESS) => {
                 (format!("{name}: may not be executed"), 126, "give it the execute permission (chmod +x)")

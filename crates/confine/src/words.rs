@@ -83,6 +83,7 @@ impl fmt::Display for Op {
                 write!(f, ": the image below read-only, RAM above")?;
                 if *idmap { write!(f, ", owners through the id map") } else { Ok(()) }
             }
+            Op::OwnDirectories { dirs, .. } => write!(f, "{} directories of its own above those of somebody else", dirs.len()),
             Op::Hide { path, .. } => write!(f, "hide {}", text(path)),
             Op::Supply { path, .. } => write!(f, "supply {}", text(path)),
             Op::Mount(mount) => mount.fmt(f),
@@ -147,7 +148,7 @@ impl fmt::Display for MountStep {
                     attributes(self.attrs | self.recursive_attrs)
                 )
             }
-            What::Proc { pid_only } => {
+            What::Proc { pid_only, .. } => {
                 write!(f, "mount proc at {target} (nosuid,nodev,noexec{})", if *pid_only { ",subset=pid" } else { "" })
             }
         }
@@ -207,6 +208,9 @@ impl Plan {
     /// The plan for a person: one line a step, with its layer and the field that asked for it.
     pub fn to_text(&self) -> String {
         let mut text = format!("  0  {:<12}  {}\n", "namespaces", self.first_words());
+        if let Some(group) = &self.cgroup {
+            text.push_str(&format!("  0  {:<12}  {}   [linux.resources]\n", "cgroups", group.in_words()));
+        }
         for (i, step) in self.steps.iter().enumerate() {
             let field = if step.field.is_empty() { String::new() } else { format!("   [{}]", step.field) };
             text.push_str(&format!("{:>3}  {:<12}  {}{field}\n", i + 1, step.layer, self.describe(step)));
@@ -236,6 +240,7 @@ impl Plan {
             .collect();
         json!({
             "namespaces": namespace_names(self.clone_flags),
+            "cgroup": self.cgroup.as_ref().map(|g| json!({"name": g.name, "limits": g.limits, "hierarchy": g.hierarchy})),
             "steps": steps,
             "notes": self.notes,
         })

@@ -84,11 +84,11 @@ pub(crate) fn open(asker: &Asker<'_>) -> Result<Image, ImageError> {
     let mut dirs: Vec<(String, u32)> = EMPTY.iter().map(|(d, mode)| (d.to_string(), *mode)).collect();
     add_home(&mut dirs, &user.home);
     let files = files(asker, &user);
-    let mut hidden = hidden();
+    let (mut hidden, own) = look_at_etc(asker.uid);
     hidden.retain(|path| !files.iter().any(|(file, _)| file == path));
     Ok(Image {
         path: "/".into(),
-        root: Root::Host { lowers, links, dirs, hidden, files },
+        root: Root::Host { lowers, links, dirs, hidden, files, own },
         command: vec!["/bin/sh".into()],
         user,
     })
@@ -119,11 +119,22 @@ fn is_directory(name: &str) -> bool {
     std::fs::symlink_metadata(Path::new("/").join(name)).is_ok_and(|m| m.is_dir())
 }
 
-/// What of `/etc` is absent inside. One reading of the directory; single looks only at the few nested names.
-fn hidden() -> Vec<String> {
+/// Directories of `/usr` where things are put.
+const OWN: [&str; 13] = [
+    "usr/bin", "usr/include", "usr/lib", "usr/libexec", "usr/local", "usr/local/bin", "usr/local/etc", "usr/local/lib",
+    "usr/local/share", "usr/sbin", "usr/share", "usr/share/doc", "usr/src",
+];
+
+/// What of `/etc` is absent inside, and directories that get a counterpart in the upper layer. One reading of the
+/// directory; single looks only at the few nested names.
+fn look_at_etc(uid: u32) -> (Vec<String>, Vec<(String, u32)>) {
     let etc = Path::new("/etc");
     let mut hidden = Vec::new();
-    let Ok(entries) = std::fs::read_dir(etc) else { return hidden };
+    let mut own = Vec::new();
+    if uid != 0 {
+        own.extend(OWN.iter().filter(|d| is_directory(d)).map(|d| (d.to_string(), 0o755)));
+    }
+    let Ok(entries) = std::fs::read_dir(etc) else { return (hidden, own) };
     for entry in entries.flatten() {
         let Ok(name) = entry.file_name().into_string() else { continue };
         let special = entry.file_type().is_ok_and(|t| t.is_socket() || t.is_fifo() || t.is_block_device());
@@ -131,6 +142,9 @@ fn hidden() -> Vec<String> {
         if special || CREDENTIALS.contains(&name.as_str()) || SUSPICIOUS.iter().any(|s| lower.contains(s)) {
             hidden.push(format!("etc/{name}"));
             continue;
+        }
+        if uid != 0 && entry.file_type().is_ok_and(|t| t.is_dir()) {
+            own.push((format!("etc/{name}"), 0o755));
         }
         for nested in CREDENTIALS.iter().filter(|c| c.strip_prefix(name.as_str()).is_some_and(|r| r.starts_with('/'))) {
             if std::fs::symlink_metadata(etc.join(nested)).is_ok() {
@@ -151,7 +165,7 @@ fn hidden() -> Vec<String> {
             }
         }
     }
-    hidden
+    (hidden, own)
 }
 
 /// Files that are donjon's own inside. A file that the machine has not is not missed.

@@ -70,7 +70,7 @@ impl Image {
     pub fn open(reference: &Reference, asker: &Asker<'_>) -> Result<Self, ImageError> {
         match reference {
             Reference::Host => host::open(asker),
-            Reference::Dir(path) => dir::open(path),
+            Reference::Dir(path) => dir::open(path, asker.uid),
         }
     }
 }

@@ -134,6 +134,9 @@ pub struct Limits {
     pub memory_swap: Option<String>,
     /// `--cpus`: CPU time, in CPUs.
     pub cpus: Option<f64>,
+    /// Whether a layer above the defaults named memory, swap or CPU time: then they are enforced, or nothing starts.
+    #[serde(skip)]
+    pub named: bool,
     /// `--ulimit`: `NAME = "SOFT[:HARD]"`, names as in `ulimit` (`nofile`, `core`...).
     pub ulimits: BTreeMap<String, String>,
 }

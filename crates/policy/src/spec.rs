@@ -160,6 +160,11 @@ impl Ids {
 
 fn extensions(policy: &Policy, tree: &RootTree, ids: &Ids) -> Result<Extensions, PolicyError> {
     let ram = policy.filesystem.ram.as_deref().unwrap_or("256m");
+    let mut best_effort = policy.best_effort.clone();
+    if !policy.limits.named {
+        // Limits that nobody but the defaults asked for hold where a cgroup can be made.
+        best_effort.push("cgroups".to_string());
+    }
     Ok(Extensions {
         root: tree.root.clone(),
         upper: Upper::Ram { bytes: numbers::size(ram).map_err(at("[filesystem] ram"))? },
@@ -168,7 +173,7 @@ fn extensions(policy: &Policy, tree: &RootTree, ids: &Ids) -> Result<Extensions,
         init: policy.process.init.unwrap_or(false),
         proc_pid_only: policy.filesystem.proc_pid_only.unwrap_or(false),
         nested_userns: policy.namespaces.nested.unwrap_or(false),
-        best_effort: policy.best_effort.clone(),
+        best_effort,
         pids_limit: pids_limit(policy)?,
     })
 }
@@ -453,6 +458,8 @@ fn linux(
     let read_only: Vec<String> =
         f.read_only_paths.iter().filter(|p| !f.unmask.contains(p) && !f.proc_pid_only.unwrap_or(false)).cloned().collect();
     let mut settings: HashMap<String, String> = HashMap::new();
+    // Its own network is its own to ping.
+    settings.insert("net.ipv4.ping_group_range".into(), format!("{0} {0}", who.gid));
     // A program that is not root inside may still serve port 80 of its own network.
     if who.uid != 0 {
         settings.insert("net.ipv4.ip_unprivileged_port_start".into(), "0".into());

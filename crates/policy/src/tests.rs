@@ -8,7 +8,7 @@ use crate::words::{capabilities, devices, environment, mounts, numbers, security
 use crate::{Caller, Identity, Policy, Request, RootTree, to_spec};
 
 fn tree() -> RootTree {
-    RootTree { path: "/srv".into(), root: Root::Dir, default_args: vec!["/bin/sh".into()] }
+    RootTree { path: "/srv".into(), root: Root::default(), default_args: vec!["/bin/sh".into()] }
 }
 
 fn alice() -> Caller {

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use donjon_confine::layers::cgroups::Groups;
 use donjon_confine::{Confined, Handover, Plan, StartError};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
@@ -13,9 +14,12 @@ use crate::streams::Streams;
 pub struct Child(Option<Confined>, Pid);
 
 impl Child {
-    /// Spawns what the plan says, with the container's ends of the streams.
-    pub fn spawn(plan: &Plan, streams: &Streams) -> Result<Self, StartError> {
-        let confined = donjon_confine::spawn(plan, streams.ends(), None, None)?;
+    /// Spawns what the plan says, with the container's ends of the streams, in the container's cgroups.
+    pub fn spawn(plan: &Plan, streams: &Streams, groups: &Groups) -> Result<Self, StartError> {
+        let mut adopt = |pid| groups.adopt(pid);
+        let prepare: Option<&mut dyn FnMut(Pid) -> Result<(), StartError>> =
+            if groups.adopts() { Some(&mut adopt) } else { None };
+        let confined = donjon_confine::spawn(plan, streams.ends(), groups.birthplace(), prepare)?;
         let pid = confined.pid;
         Ok(Self(Some(confined), pid))
     }

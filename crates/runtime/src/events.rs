@@ -122,8 +122,27 @@ impl Recorder {
         })
     }
 
+    /// Counts a refusal that happened so often, by nobody in particular.
+    pub fn record_times(&mut self, refused: Refused, times: u64) {
+        let index = self.count(refused, String::new);
+        if let Some(event) = self.events.get_mut(index) {
+            event.count = times;
+        }
+    }
+
     /// Counts one refusal. `comm` is asked for only when its kind is new.
     pub fn record(&mut self, refused: Refused, comm: impl FnOnce() -> String) {
+        let index = self.count(refused, comm);
+        if let Some(event) = self.events.get_mut(index) {
+            event.count = event.count.saturating_add(1);
+            if is_power_of_ten(event.count) {
+                self.write(index);
+            }
+        }
+    }
+
+    /// The place of a refusal's kind.
+    fn count(&mut self, refused: Refused, comm: impl FnOnce() -> String) -> usize {
         let mut event = Event {
             time: String::new(),
             container: String::new(),
@@ -150,7 +169,7 @@ impl Recorder {
             event.layer = "donjon".to_string();
             kind = event.kind();
         }
-        let index = match self.seen.get(&kind) {
+        match self.seen.get(&kind) {
             Some(index) => *index,
             None => {
                 event.time = now();
@@ -161,12 +180,6 @@ impl Recorder {
                 self.events.push(event);
                 self.written.push(0);
                 self.events.len() - 1
-            }
-        };
-        if let Some(event) = self.events.get_mut(index) {
-            event.count = event.count.saturating_add(1);
-            if is_power_of_ten(event.count) {
-                self.write(index);
             }
         }
     }

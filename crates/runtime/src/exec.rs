@@ -6,8 +6,10 @@
 //! a pidfd that is looked at once more after the join was prepared, before the new process is let go.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use donjon_confine::layers::cgroups::Groups;
 use donjon_confine::{Host, Plan, SpecError};
 use oci_spec::runtime::{Process, Spec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -70,6 +72,7 @@ pub struct Target {
     pidfd: OwnedFd,
     /// The specification that it was started with.
     pub spec: Spec,
+    cgroups: Vec<PathBuf>,
 }
 
 impl Target {
@@ -82,7 +85,7 @@ impl Target {
         }
         let identity = state.init.ok_or_else(not_running)?;
         let pidfd = identity.open().map_err(RunError::io("open the container's first process"))?;
-        Ok(Self { identity, pidfd: pidfd.ok_or_else(not_running)?, spec: container.config()? })
+        Ok(Self { identity, pidfd: pidfd.ok_or_else(not_running)?, spec: container.config()?, cgroups: state.cgroups })
     }
 
     /// Whether the first process still lives.
@@ -107,14 +110,15 @@ pub fn exec(
     let terminal = process.terminal().unwrap_or(false);
     let mut streams = Streams::of_caller(terminal, interactive)
         .map_err(RunError::io("warden: open the standard streams"))?;
-    let mut child = Child::spawn(&plan, &streams).map_err(RunError::from)?;
+    let groups = Groups::open(&target.cgroups).map_err(RunError::io("cgroups: open the container's"))?;
+    let mut child = Child::spawn(&plan, &streams, &groups).map_err(RunError::from)?;
     streams.close_ends();
     // The child opened the target by its pid, and goes no further than that until it is let go.
     if !target.lives() {
         return Err(RunError::io("join the container: it has just ended")(Errno::SRCH).into());
     }
     let recorder = Recorder::new(container).map_err(RunError::io("warden: open the record of refusals"))?;
-    let reach = Reach { container: container.dir(), remove_from: None };
+    let reach = Reach { container: container.dir(), remove_from: None, groups: Vec::new() };
     let confinement = Confinement::enter(&reach, host.landlock_abi).map_err(RunError::from)?;
     let handover = child.started(&plan).map_err(RunError::from)?;
     confinement.close().map_err(RunError::from)?;
@@ -124,7 +128,7 @@ pub fn exec(
         .map_err(RunError::io("warden: connect the terminal"))?;
     let pidfd = child.release().ok_or_else(|| RunError::io("warden: follow the process")(Errno::SRCH))?;
     let limit = TimeLimit { after: None, stop_signal: Signal::TERM, stop_timeout: Duration::ZERO };
-    let warden = Warden { pidfd, watched: Watched::Further, listener, recorder, signals, output, limit };
+    let warden = Warden { pidfd, watched: Watched::Further, listener, recorder, signals, output, limit, limits: None };
     let ended = warden.watch();
     settings.restore();
     Ok(ended)

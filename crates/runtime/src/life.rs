@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use donjon_confine::layers::cgroups::Groups;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -191,6 +192,10 @@ pub fn remove(store: &Store, mut container: Container, force: bool) -> Result<()
     }
     // Its warden is gone. Its processes were told by the kernel, but see to it.
     end(init, &name)?;
+    if let Ok(groups) = state.as_ref().map_or_else(|_| Ok(Groups::default()), |s| Groups::open(&s.cgroups)) {
+        // One that is gone was removed by its warden.
+        let _ = groups.remove();
+    }
     container.name = state.map(|s| s.name).unwrap_or_default();
     store.remove(container)?;
     Ok(())

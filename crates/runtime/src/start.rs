@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use donjon_confine::layers::cgroups::Groups;
 use donjon_confine::{Host, Plan, StartError};
 use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -31,7 +32,7 @@ use crate::warden::confinement::{ConfineError, Confinement, Reach};
 use crate::warden::listener::Listener;
 use crate::warden::signals::Signals;
 use crate::warden::terminal::Settings;
-use crate::warden::{TimeLimit, Warden, Watched};
+use crate::warden::{Limited, TimeLimit, Warden, Watched};
 
 /// A container that did not start. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +203,8 @@ pub fn foreground(store: &Store, container: Container, launch: Launch) -> Result
     let settings = Settings::now();
     let auto_remove = launch.auto_remove;
     let started = Start { store, container: &container, signals, detached: false }.run(launch);
-    let (warden, state) = match started.and_then(|s| notes.fill(&container.id, s.pid).map(|()| (s.warden, s.state))) {
+    let started = started.and_then(|s| notes.fill(&container.id, s.pid).map(|()| (s.warden, s.state, s.groups)));
+    let (warden, state, groups) = match started {
         Ok(started) => started,
         Err(error) => {
             notes.discard();
@@ -215,6 +217,7 @@ pub fn foreground(store: &Store, container: Container, launch: Launch) -> Result
     settings.restore();
     let outcome =
         Outcome { id: container.id.clone(), name: state.name.clone(), end, events, kept: !auto_remove };
+    let _ = groups.remove();
     finish(store, container, state, &outcome.end);
     Ok(outcome)
 }
@@ -281,7 +284,7 @@ fn background(store: &Store, container: Container, launch: Launch, tell: OwnedFd
             Report::Failed { message: error.to_string(), hint: error.hint(), code: error.exit_code() }
         }
     };
-    let Started { warden, state, .. } = match started {
+    let Started { warden, state, groups, .. } = match started {
         Ok(started) => started,
         Err(error) => {
             // Before the report: who reads it may look for leftovers.
@@ -294,6 +297,7 @@ fn background(store: &Store, container: Container, launch: Launch, tell: OwnedFd
     drop((tell, report));
     let (end, _) = warden.watch();
     let code = end.code;
+    let _ = groups.remove();
     finish(store, container, state, &end);
     code
 }
@@ -335,6 +339,29 @@ struct Started {
     warden: Warden,
     state: State,
     pid: i32,
+    groups: Groups,
+}
+
+/// Groups that are removed again when the start fails: declared before the child, so dropped after its end.
+struct MadeGroups(Option<Groups>);
+
+impl MadeGroups {
+    fn get(&self) -> &Groups {
+        static NONE: std::sync::OnceLock<Groups> = std::sync::OnceLock::new();
+        self.0.as_ref().unwrap_or_else(|| NONE.get_or_init(Groups::default))
+    }
+
+    fn keep(mut self) -> Groups {
+        self.0.take().unwrap_or_default()
+    }
+}
+
+impl Drop for MadeGroups {
+    fn drop(&mut self) {
+        if let Some(groups) = &self.0 {
+            let _ = groups.remove();
+        }
+    }
 }
 
 impl Start<'_> {
@@ -343,7 +370,12 @@ impl Start<'_> {
         let terminal = plan.has_terminal();
         let mut streams = Streams::open(self.container, self.detached, terminal, interactive)
             .map_err(RunError::io("warden: open the container's standard streams"))?;
-        let mut child = Child::spawn(&plan, &streams)?;
+        let groups = match plan.cgroup() {
+            Some(group) => Groups::create(group)?,
+            None => Groups::default(),
+        };
+        let made = MadeGroups(Some(groups));
+        let mut child = Child::spawn(&plan, &streams, made.get())?;
         streams.close_ends();
         // The child makes its mounts now: time to write things down.
         let identity = Identity::of(child.pid()).map_err(RunError::io("state: read the start time of the container"))?;
@@ -359,13 +391,20 @@ impl Start<'_> {
         let warden = Identity::of(rustix::process::getpid()).map_err(RunError::io("state: read my start time"))?;
         state.warden = Some(warden);
         state.notes = plan.notes().to_vec();
+        state.cgroups = made.get().paths();
         self.container.sign_lock(warden)?;
         self.container.write_config(&spec)?;
         self.container.write_state(&state)?;
         let status = open_status(child.pid()).ok();
         let recorder = Recorder::new(self.container).map_err(RunError::io("warden: open the record of refusals"))?;
 
-        let reach = Reach { container: self.container.dir(), remove_from: Some(self.store.directories()) };
+        let limits = plan.cgroup().map(|group| group.limits.clone()).unwrap_or_default();
+        let events = made.get().events();
+        let reach = Reach {
+            container: self.container.dir(),
+            remove_from: Some(self.store.directories()),
+            groups: made.get().parents().collect(),
+        };
         let confinement = Confinement::enter(&reach, host.landlock_abi)?;
         let handover = child.started(&plan)?;
         confinement.close()?;
@@ -386,8 +425,9 @@ impl Start<'_> {
             signals: self.signals,
             output,
             limit: TimeLimit { after: launch.time_limit, stop_signal, stop_timeout: launch.stop_timeout },
+            limits: Some(Limited { events, limits }),
         };
-        Ok(Started { warden, state, pid })
+        Ok(Started { warden, state, pid, groups: made.keep() })
     }
 }
 

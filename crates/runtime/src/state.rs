@@ -72,6 +72,9 @@ pub struct State {
     pub init: Option<Identity>,
     /// The process that watches over it.
     pub warden: Option<Identity>,
+    /// Directories of its cgroups.
+    #[serde(default)]
+    pub cgroups: Vec<PathBuf>,
     /// What is not enforced and why.
     pub notes: Vec<String>,
     /// How it ended.
@@ -119,6 +122,7 @@ impl State {
             stop_timeout: 10,
             init: None,
             warden: None,
+            cgroups: Vec::new(),
             notes: Vec::new(),
             end: None,
         }

@@ -11,6 +11,7 @@
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
+use donjon_sys::mount::{SetAttr, attr, mount_setattr};
 use oci_spec::runtime::{LinuxDeviceType, Process, Spec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -135,6 +136,8 @@ pub(crate) fn device(
         return Err(Errno::NODEV);
     }
     let tree = rootfs::clone_tree(node.as_fd(), false)?;
+    let attrs = ctx.weakened(attr::NOSUID | attr::NOEXEC);
+    mount_setattr(tree.as_fd(), c"", false, SetAttr { set: attrs, ..SetAttr::default() }, None)?;
     let dev = ctx.slots.get(Slot::DEV)?;
     let target = rustix::fs::openat(
         dev,
@@ -142,7 +145,7 @@ pub(crate) fn device(
         OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC,
         Mode::from_raw_mode(0o666),
     )?;
-    rootfs::attach(ctx, &tree, &target, 0)
+    rootfs::attach(ctx, &tree, &target, attrs)
 }
 
 /// A symbolic link in `/dev`.

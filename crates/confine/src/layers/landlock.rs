@@ -85,6 +85,7 @@ pub(crate) fn plan(
     spec: &Spec,
     ext: &Extensions,
     host: &Host,
+    further: bool,
     draft: &mut Draft,
 ) -> Result<(), SpecError> {
     if !ext.landlock {
@@ -136,7 +137,13 @@ pub(crate) fn plan(
             }
         }
     }
-    let scoped = if host.landlock_abi >= 6 { SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL } else { 0 };
+    // A further process is in a domain of its own beside the container's: under the scope of signals it could send
+    // none to the programs that it was started to work with. The pid namespace still holds it.
+    let scoped = match (host.landlock_abi >= 6, further) {
+        (false, _) => 0,
+        (true, false) => SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL,
+        (true, true) => SCOPE_ABSTRACT_UNIX,
+    };
     draft.add(
         Layer::Landlock,
         "annotations[org.donjon.extensions].landlock",

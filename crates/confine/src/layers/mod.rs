@@ -4,6 +4,7 @@
 //! the child: straight system calls, no allocation, no decision.
 
 pub mod capabilities;
+pub mod cgroups;
 pub mod descriptors;
 pub mod devices;
 pub mod identity;

@@ -77,8 +77,10 @@ pub enum What {
     },
     /// The private procfs, which was made before anything else; or another one that shows processes alone.
     Proc {
-        /// `subset=pid`.
+        /// Only processes, nothing of the machine.
         pid_only: bool,
+        /// Whose members see all processes.
+        group: CString,
     },
 }
 
@@ -188,7 +190,7 @@ pub(crate) fn plan(spec: &Spec, ext: &Extensions, draft: &mut Draft) -> Result<(
             What::Bind { source, recursive: o.recursive, idmap: o.idmap }
         } else {
             match typ {
-                "proc" => What::Proc { pid_only: ext.proc_pid_only },
+                "proc" => What::Proc { pid_only: ext.proc_pid_only, group: group(spec)? },
                 "tmpfs" => {
                     // Mount points may have to be made in it: it becomes read-only when all is mounted.
                     seal = o.attrs & attr::RDONLY != 0;
@@ -224,7 +226,11 @@ pub(crate) fn plan(spec: &Spec, ext: &Extensions, draft: &mut Draft) -> Result<(
                 }
             }
         };
-        let mut attrs = o.attrs | attr::NOSUID | attr::NODEV;
+        let mut attrs = o.attrs | attr::NOSUID;
+        // Terminals are device nodes; every other device comes by a bind of its own.
+        if slot != Some(Slot::DEVPTS) {
+            attrs |= attr::NODEV;
+        }
         if slot == Some(Slot::DEV) {
             attrs |= attr::NOEXEC;
         }
@@ -256,6 +262,12 @@ fn ram_mode(params: &[(CString, Option<CString>)]) -> Option<u32> {
         }
         _ => None,
     }
+}
+
+/// The program's group, in digits.
+fn group(spec: &Spec) -> Result<CString, SpecError> {
+    let gid = spec.process().as_ref().map_or(0, |p| p.user().gid());
+    SpecError::c_string(Layer::Mounts, "process.user.gid", gid.to_string())
 }
 
 fn maps_gid(spec: &Spec, gid: u32) -> bool {
@@ -298,15 +310,20 @@ pub(crate) fn plan_seals(draft: &mut Draft) {
 
 /// Makes the container's procfs, detached, before anything else can be in the way (R4).
 pub(crate) fn proc_handle(ctx: &mut Context<'_>) -> Result<(), Errno> {
-    let mount = new_proc(ctx, false)?;
+    let mount = new_proc(ctx, false, None)?;
     ctx.slots.put(Slot::PROC, mount)
 }
 
-/// A procfs of this pid namespace. `hidepid=invisible` shows only processes that the reader may trace anyway.
-fn new_proc(ctx: &Context<'_>, pid_only: bool) -> Result<std::os::fd::OwnedFd, Errno> {
+/// A procfs of this pid namespace. `hidepid=invisible` shows only processes that the reader may trace anyway, unless
+/// it is in the program's own group: a process that `exec` started has a Landlock domain of its own, so it may trace
+/// nobody, and has to see whom it works beside.
+fn new_proc(ctx: &Context<'_>, pid_only: bool, group: Option<&CStr>) -> Result<std::os::fd::OwnedFd, Errno> {
     let fs = rustix::mount::fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     if ctx.protects("hidepid") {
         rustix::mount::fsconfig_set_string(fs.as_fd(), c"hidepid", c"invisible")?;
+        if let Some(group) = group {
+            rustix::mount::fsconfig_set_string(fs.as_fd(), c"gid", group)?;
+        }
     }
     if pid_only {
         rustix::mount::fsconfig_set_string(fs.as_fd(), c"subset", c"pid")?;
@@ -333,13 +350,9 @@ fn may_follow(target: &CStr) -> bool {
 pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno> {
     let links = may_follow(&step.target) || !ctx.protects("resolver");
     match &step.what {
-        What::Proc { pid_only } => {
+        What::Proc { pid_only, group } => {
             let target = rootfs::mount_point(ctx, &step.target, Kind::Dir, links)?;
-            let mount = if *pid_only {
-                new_proc(ctx, true)?
-            } else {
-                rustix::io::fcntl_dupfd_cloexec(ctx.slots.get(Slot::PROC)?, 3)?
-            };
+            let mount = new_proc(ctx, *pid_only, Some(group))?;
             rootfs::attach(ctx, &mount, &target, attr::NOSUID | attr::NODEV | attr::NOEXEC)
         }
         What::Ram { name, mode } => {

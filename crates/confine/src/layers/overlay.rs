@@ -9,7 +9,7 @@
 //!
 //! Needs overlayfs in user namespaces: Linux 5.11.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 use donjon_sys::mount::{SetAttr, attr, mount_setattr};
@@ -42,6 +42,20 @@ fn place(ctx: &Context<'_>, tag: &CStr) -> Result<OwnedFd, Errno> {
         Err(Errno::EXIST) => resolve::no_symlinks(scratch, tag, OFlags::RDONLY | OFlags::DIRECTORY),
         Err(errno) => Err(errno),
     }
+}
+
+/// Makes directories of the container's own in the upper layer, where the lower ones belong to somebody else.
+pub(crate) fn own_directories(ctx: &Context<'_>, tag: &CStr, dirs: &[(CString, u32)]) -> Result<(), Errno> {
+    let place = place(ctx, tag)?;
+    let upper = resolve::no_symlinks(&place, UPPER, OFlags::PATH | OFlags::DIRECTORY)?;
+    for (path, mode) in dirs {
+        // The directories above come first in the list, so one call makes each.
+        match rustix::fs::mkdirat(&upper, path.as_c_str(), Mode::from_raw_mode(*mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 /// Makes `path` absent in the overlay: a whiteout in the upper layer, which can be removed by nobody (removing it

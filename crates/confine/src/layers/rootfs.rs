@@ -49,20 +49,23 @@ pub(crate) fn plan(
     draft.add(Layer::Rootfs, "root", Op::Scratch { bytes });
     let path = |p: &str| SpecError::c_string(Layer::Rootfs, "root", p);
     match &ext.root {
-        Root::Dir => {
+        Root::Dir { own } => {
             let source = draft.source(Layer::Rootfs, "root.path", root.path().clone());
             match ext.upper {
-                Upper::Ram { .. } => draft.add(
-                    Layer::Overlay,
-                    "root.path",
-                    Op::Overlay { source, tag: c"t".into(), at: OverlayAt::Root, idmap },
-                ),
+                Upper::Ram { .. } => {
+                    own_directories(own.iter().map(|(path, mode)| (path.as_str(), *mode)), c"t", draft)?;
+                    draft.add(
+                        Layer::Overlay,
+                        "root.path",
+                        Op::Overlay { source, tag: c"t".into(), at: OverlayAt::Root, idmap },
+                    );
+                }
                 Upper::None => {
                     draft.add(Layer::Rootfs, "root.path", Op::BindRoot { source, idmap });
                 }
             }
         }
-        Root::Host { lowers, links, dirs, hidden, files } => {
+        Root::Host { lowers, links, dirs, hidden, files, own } => {
             draft.add(Layer::Rootfs, "root.path", Op::RamRoot);
             for (dir, mode) in dirs {
                 draft.add(Layer::Rootfs, "root.path", Op::RootDir { path: path(dir)?, mode: *mode });
@@ -76,6 +79,7 @@ pub(crate) fn plan(
             }
             for (i, lower) in lowers.iter().enumerate() {
                 let tag = path(&format!("t{i}"))?;
+                own_directories(own.iter().filter_map(|(p, mode)| Some((below(lower, p)?, *mode))), &tag, draft)?;
                 for hidden in hidden.iter().filter_map(|h| below(lower, h)) {
                     draft.add(Layer::Overlay, "root.path", Op::Hide { tag: tag.clone(), path: path(hidden)? });
                 }
@@ -96,6 +100,27 @@ pub(crate) fn plan(
                 );
             }
         }
+    }
+    Ok(())
+}
+
+/// The step that makes directories in the upper layer of overlay `tag`.
+fn own_directories<'a>(
+    dirs: impl Iterator<Item = (&'a str, u32)>,
+    tag: &CStr,
+    draft: &mut Draft,
+) -> Result<(), SpecError> {
+    let dirs = dirs
+        .map(|(path, mode)| {
+            let plain = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+            match plain {
+                true => Ok((SpecError::c_string(Layer::Overlay, "root", path)?, mode & 0o1777)),
+                false => Err(SpecError::new(Layer::Overlay, "root", format!("{path:?} is no relative path"))),
+            }
+        })
+        .collect::<Result<Vec<_>, SpecError>>()?;
+    if !dirs.is_empty() {
+        draft.add(Layer::Overlay, "root.path", Op::OwnDirectories { tag: tag.into(), dirs });
     }
     Ok(())
 }

@@ -125,8 +125,9 @@ fn definition(command: Command) -> Command {
 }
 
 /// Reads the words after the command's name; the first word is that name.
-pub fn parse(command: Command, words: Vec<OsString>) -> Result<RunArgs, Stop> {
-    let mut given = Given(definition(command).try_get_matches_from(words)?);
+pub fn parse(command: Command, given_words: Vec<OsString>) -> Result<RunArgs, Stop> {
+    let base = command.clone();
+    let mut given = Given(definition(command).try_get_matches_from(given_words.iter())?);
     if given.has("privileged") {
         let failure = Failure::new("--privileged does not exist: it would switch every layer off at once").hint(
             "name what the program needs: --cap-add CAP, --device /dev/NAME, --syscall NAME, --rw SRC, --nested-userns; \
@@ -140,6 +141,11 @@ pub fn parse(command: Command, words: Vec<OsString>) -> Result<RunArgs, Stop> {
         return Err(Stop::Wrong(failure));
     }
     let word = words.remove(0);
+    if word.starts_with('-') {
+        // An option that does not exist was taken for the image: read again without that freedom.
+        let strict = definition(base).mut_arg("words", |arg| arg.allow_hyphen_values(false));
+        strict.try_get_matches_from(given_words)?;
+    }
     let image: Reference =
         word.parse().map_err(|e: donjon_image::ReferenceError| Stop::Wrong(Failure::new(&e).hint(e.hint())))?;
     if words.first().is_some_and(|w| w == "--") {

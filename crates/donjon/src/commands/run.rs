@@ -97,10 +97,32 @@ pub fn specify(
         args: args.command.clone(),
         id: id.to_string(),
         range: range(policy, host, ranges)?,
-        cgroup: None,
+        cgroup: Some(format!("donjon-{id}").into()),
     };
+    let policy = &in_the_callers_directory(policy);
     let tree = RootTree { path: image.path, root: image.root, default_args: image.command };
     Ok(to_spec(policy, &tree, &who, &caller, &request)?)
+}
+
+/// Without `-w` the program starts where its caller is, if that directory is mounted at its own place.
+fn in_the_callers_directory(policy: &Policy) -> std::borrow::Cow<'_, Policy> {
+    if policy.process.workdir.is_some() || policy.mounts.is_empty() {
+        return std::borrow::Cow::Borrowed(policy);
+    }
+    let mounted = |here: &Path| {
+        policy.mounts.iter().any(|mount| {
+            let source = mount.source.as_ref().and_then(|source| std::fs::canonicalize(source).ok());
+            source.is_some_and(|source| Path::new(&mount.target) == source && here.starts_with(&source))
+        })
+    };
+    match std::env::current_dir().ok().filter(|here| mounted(here)).and_then(|here| here.to_str().map(String::from)) {
+        Some(here) => {
+            let mut policy = policy.clone();
+            policy.process.workdir = Some(here);
+            std::borrow::Cow::Owned(policy)
+        }
+        None => std::borrow::Cow::Borrowed(policy),
+    }
 }
 
 /// Who the program is inside.

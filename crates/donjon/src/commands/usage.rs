@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use donjon_confine::layers::cgroups::Groups;
 use donjon_runtime::container::Container;
 use donjon_runtime::events::printable;
 use donjon_runtime::process::Identity;
@@ -63,6 +64,8 @@ struct Sample {
     /// Of one processor.
     cpu_percent: f64,
     memory_bytes: u64,
+    /// Nothing: no limit that a cgroup holds.
+    memory_limit: Option<u64>,
     tasks: u64,
 }
 
@@ -92,6 +95,7 @@ struct Measured {
     name: String,
     at: Instant,
     usage: Usage,
+    memory_limit: Option<u64>,
 }
 
 impl Measured {
@@ -106,6 +110,7 @@ impl Measured {
             name: self.name.clone(),
             cpu_percent: (percent * 10.0).round() / 10.0,
             memory_bytes: self.usage.memory,
+            memory_limit: self.memory_limit,
             tasks: self.usage.tasks,
         }
     }
@@ -129,9 +134,16 @@ fn measure(store: &Store, names: &[String]) -> Result<Vec<Measured>, Failure> {
 
 fn measure_one(container: &Container) -> Result<Measured, Failure> {
     let (name, init) = running(container)?;
+    let groups = container.state().ok().and_then(|s| Groups::open(&s.cgroups).ok()).unwrap_or_default();
     let members = members(init.pid)
         .map_err(|errno| Failure::new(format!("look at the processes of {name}: {}", donjon_confine::error::words(errno))))?;
-    Ok(Measured { id: container.id.to_string(), name, at: Instant::now(), usage: Usage::of(&members) })
+    let mut usage = Usage::of(&members);
+    let mut memory_limit = None;
+    // The group counts what the processes' own figures leave out: files in RAM, the kernel's part.
+    if let Some((used, limit)) = groups.memory() {
+        (usage.memory, memory_limit) = (used, limit);
+    }
+    Ok(Measured { id: container.id.to_string(), name, at: Instant::now(), usage, memory_limit })
 }
 
 fn show(samples: &[Sample], once: bool, format: Format) -> Result<(), Failure> {
@@ -151,7 +163,10 @@ fn show(samples: &[Sample], once: bool, format: Format) -> Result<(), Failure> {
             s.id.chars().take(12).collect(),
             s.name.clone(),
             format!("{:.1}%", s.cpu_percent),
-            table::bytes(s.memory_bytes),
+            match s.memory_limit {
+                Some(limit) => format!("{} of {}", table::bytes(s.memory_bytes), table::bytes(limit)),
+                None => table::bytes(s.memory_bytes),
+            },
             s.tasks.to_string(),
         ]
     }));

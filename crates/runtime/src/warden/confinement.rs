@@ -49,6 +49,8 @@ pub struct Reach<'a> {
     /// The directories of containers and of names: to remove its own entries after a failed start, and with
     /// `--rm` in the end. A further process of a container has no entries of its own.
     pub remove_from: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
+    /// The directories that hold the container's cgroups, to remove these in the end.
+    pub groups: Vec<BorrowedFd<'a>>,
 }
 
 /// What is still left to do when the start is over: see [`Confinement::close`].
@@ -94,6 +96,9 @@ fn landlock(reach: &Reach<'_>, abi: u32) -> Result<(), Errno> {
     if let Some((containers, names)) = reach.remove_from {
         add_path_beneath(ruleset.as_fd(), containers, REMOVE_DIR)?;
         add_path_beneath(ruleset.as_fd(), names, REMOVE_FILE)?;
+    }
+    for parent in &reach.groups {
+        add_path_beneath(ruleset.as_fd(), *parent, REMOVE_DIR)?;
     }
     restrict_self(ruleset.as_fd())
 }

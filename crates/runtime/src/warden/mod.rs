@@ -19,11 +19,12 @@ pub mod terminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use donjon_confine::layers::cgroups::{Events, Limits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 
-use crate::events::{Event, Recorder};
+use crate::events::{Event, Recorder, Refused};
 use crate::log::Stream;
 use crate::process::{send, send_to_init};
 use crate::state::{End, now};
@@ -90,6 +91,53 @@ pub struct Warden {
     pub output: Output,
     /// When it has to end.
     pub limit: TimeLimit,
+    /// What its cgroups tell; nothing for a further process.
+    pub limits: Option<Limited>,
+}
+
+/// The limits of a container's cgroups, and what tells that they were hit.
+#[derive(Debug)]
+pub struct Limited {
+    /// The open files.
+    pub events: Events,
+    /// The limits.
+    pub limits: Limits,
+}
+
+impl Limited {
+    /// Writes down what was hit; returns why the container ended, if memory is why.
+    fn report(&self, killed: bool, recorder: &mut Recorder) -> Option<String> {
+        let counts = self.events.read();
+        let limit = |n: Option<u64>| n.map(|n| n.to_string()).unwrap_or_default();
+        if counts.pids > 0 {
+            let refused = Refused {
+                layer: "cgroups",
+                operation: "fork".to_string(),
+                object: "one more process or thread".to_string(),
+                rule: format!("[limits] pids = {}", limit(self.limits.pids)),
+                errno: "EAGAIN",
+                allow: Some("--pids-limit NUMBER".to_string()),
+                advice: "more processes at once",
+                ..Refused::default()
+            };
+            recorder.record_times(refused, counts.pids);
+        }
+        if counts.out_of_memory > 0 {
+            let refused = Refused {
+                layer: "cgroups",
+                operation: "memory".to_string(),
+                object: "more memory; a process was killed".to_string(),
+                rule: format!("[limits] memory = {}", limit(self.limits.memory)),
+                allow: Some("--memory SIZE".to_string()),
+                advice: "more of the machine's memory",
+                ..Refused::default()
+            };
+            recorder.record_times(refused, counts.out_of_memory);
+        }
+        (counts.out_of_memory > 0 && killed).then(|| {
+            format!("it ran out of memory: the limit is {} bytes (--memory)", limit(self.limits.memory))
+        })
+    }
 }
 
 /// What a descriptor that is ready belongs to.
@@ -183,11 +231,17 @@ impl Warden {
                 other => other,
             };
         }
-        self.recorder.finish();
         let (status, signal) = ended.unwrap_or((None, Some(9)));
+        let out_of_memory = match &self.limits {
+            Some(limits) => limits.report(signal == Some(9), &mut self.recorder),
+            None => None,
+        };
+        self.recorder.finish();
         let mut end = in_words(status, signal, ended_for);
         if timed_out {
             end.reason = Some("its time was up (--timeout)".to_string());
+        } else if out_of_memory.is_some() {
+            end.reason = out_of_memory;
         }
         (end, self.recorder.events().to_vec())
     }
