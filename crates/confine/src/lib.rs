@@ -21,6 +21,7 @@ pub mod layers;
 pub mod plan;
 pub mod resolve;
 pub mod spawn;
+pub mod survey;
 mod words;
 
 pub use extensions::Extensions;

@@ -23,6 +23,7 @@ pub mod start;
 pub mod state;
 pub mod store;
 mod streams;
+pub mod trace;
 pub mod usage;
 pub mod warden;
 

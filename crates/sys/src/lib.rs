@@ -11,4 +11,5 @@ pub mod clone;
 pub mod landlock;
 pub mod mount;
 pub mod process;
+pub mod ptrace;
 pub mod seccomp;

@@ -12,7 +12,11 @@ pub fn parse(command: Command, words: Vec<OsString>) -> Result<Invocation, Stop>
     let usage = "donjon explain [--format FORMAT] [CONTAINER]\n       donjon explain --trace [OPTION...] IMAGE [--] [COMMAND [ARGUMENT...]]";
     if words.get(1).is_some_and(|w| w == "--trace") && !words.iter().any(|w| w == "--help" || w == "-h") {
         let name = words.first().cloned().into_iter();
-        let words = name.chain(words.into_iter().skip(2)).collect();
+        let mut words: Vec<OsString> = name.chain(words.into_iter().skip(2)).collect();
+        if words.get(1).is_some_and(|w| w == "--") {
+            // A command alone is one of this machine's.
+            words.splice(1..2, ["host".into(), "--".into()]);
+        }
         return Ok(Invocation::Trace(Box::new(run::parse(command.override_usage(usage), words)?)));
     }
     let command = command

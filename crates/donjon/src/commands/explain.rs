@@ -2,6 +2,8 @@
 //!
 //! Texts come from inside the container, so everything is shown through [`printable`].
 
+pub mod trace;
+
 use std::io::Write;
 
 use donjon_runtime::container::Container;

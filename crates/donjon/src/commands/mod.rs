@@ -39,7 +39,7 @@ pub fn run(line: CommandLine) -> Result<u8, Failure> {
     match line.invocation {
         Invocation::Run(args) => return run::run(*args, line.root.as_deref()),
         Invocation::Exec(args) => return exec::exec(&open()?, args),
-        Invocation::Trace(_) => unreachable!(),
+        Invocation::Trace(args) => return explain::trace::run(*args, line.root.as_deref()),
         Invocation::Ps { all, quiet, format } => ps::run(&open()?, all, quiet, format)?,
         Invocation::Logs { container, follow, tail, timestamps } => {
             logs::run(&open()?, &container, Selection { tail, follow }, timestamps)?;
