@@ -34,6 +34,15 @@ fn harmless(world: &World, image: &str, options: &[&str]) {
     assert_untouched(world);
 }
 
+/// Ends the attacking thread when dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn r2_every_place_that_donjon_fills_may_be_a_link_and_the_host_stays_as_it_is() {
     let world = World::ordinary();
@@ -162,7 +171,10 @@ fn r3_a_destination_that_is_swapped_during_the_start_gains_nothing() {
     // SAFETY: chowning what the test made.
     std::os::unix::fs::lchown(volume.join("a"), Some(world.uid()), Some(world.gid())).expect("its owner");
     let over = AtomicBool::new(false);
+    let over = &over;
     std::thread::scope(|scope| {
+        // Also when an assertion fails: the attacker would go on for ever.
+        let _end = Over(over);
         scope.spawn(|| {
             let (a, b) = (c_path(&volume.join("a")), c_path(&volume.join("b")));
             while !over.load(Ordering::Relaxed) {
@@ -201,7 +213,6 @@ fn r3_a_destination_that_is_swapped_during_the_start_gains_nothing() {
             run.never_says("gold");
             assert_untouched(&world);
         }
-        over.store(true, Ordering::Relaxed);
     });
     world.assert_nothing_left("a race");
 }
@@ -218,7 +229,10 @@ fn r3_a_source_that_is_swapped_during_the_start_is_not_followed() {
     fs::create_dir(place.join("a")).expect("a directory");
     std::os::unix::fs::symlink("/etc", place.join("b")).expect("a link");
     let over = AtomicBool::new(false);
+    let over = &over;
     std::thread::scope(|scope| {
+        // Also when an assertion fails: the attacker would go on for ever.
+        let _end = Over(over);
         scope.spawn(|| {
             let (a, b) = (c_path(&place.join("a")), c_path(&place.join("b")));
             while !over.load(Ordering::Relaxed) {
@@ -244,7 +258,6 @@ fn r3_a_source_that_is_swapped_during_the_start_is_not_followed() {
                 .go()
                 .never_says("/data/passwd\n");
         }
-        over.store(true, Ordering::Relaxed);
     });
     drop(treasure);
 }

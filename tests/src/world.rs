@@ -149,7 +149,12 @@ impl World {
 
     /// donjon with these arguments.
     pub fn donjon(&self, arguments: &[&str]) -> Run<'_> {
-        Run::new(self, Binary::Released, arguments)
+        let state = self.path("run/donjon");
+        match self.who {
+            Who::Ordinary => Run::new(self, Binary::Released, arguments),
+            // Root's containers are elsewhere by default, and not one test's alone.
+            Who::Root => Run::new(self, Binary::Released, &[&["--root", &state], arguments].concat()),
+        }
     }
 
     /// `donjon run` of a shell command in the shared busybox root.

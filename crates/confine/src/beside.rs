@@ -47,11 +47,31 @@ fn try_make(
     }
     donjon_sys::process::unshare(flag::NET)?;
     donjon_sys::process::loopback_up()?;
-    for (path, value) in &network.sysctls {
-        write(path, value)?;
+    if !network.sysctls.is_empty() {
+        if user {
+            await_maps()?;
+        }
+        for (path, value) in &network.sysctls {
+            write(path, value)?;
+        }
     }
     let namespace = rustix::fs::open(c"/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     channel::send(out, message::NETWORK, 0, 0, Some(namespace.as_fd()))
+}
+
+/// Waits until the user namespace has its id maps, which the first process, or the parent, writes meanwhile: a setting
+/// may hold ids.
+fn await_maps() -> Result<(), Errno> {
+    let pause = rustix::thread::Timespec { tv_sec: 0, tv_nsec: 50_000 };
+    for _ in 0..200_000 {
+        let file = rustix::fs::open(c"/proc/self/uid_map", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut byte = [0u8; 1];
+        if rustix::io::read(&file, &mut byte)? > 0 {
+            return Ok(());
+        }
+        let _ = rustix::thread::nanosleep(&pause);
+    }
+    Err(Errno::TIMEDOUT)
 }
 
 fn write(path: &CStr, value: &CStr) -> Result<(), Errno> {

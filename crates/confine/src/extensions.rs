@@ -31,6 +31,9 @@ pub struct Extensions {
     pub nested_userns: bool,
     /// Layers that the caller allowed to be left out when the kernel lacks them (R31), by layer name.
     pub best_effort: Vec<String>,
+    /// The mounts' sources are canonical paths that were judged as such: a symbolic link on the way to one means that
+    /// it was changed since, and is refused.
+    pub judged_sources: bool,
     /// A ceiling on processes and threads, enforced by `RLIMIT_NPROC` in the user namespace even without a cgroup.
     pub pids_limit: Option<u64>,
 }

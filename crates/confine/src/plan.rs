@@ -217,6 +217,17 @@ pub struct Source {
     pub field: String,
     /// The layer it is for.
     pub layer: Layer,
+    /// Whether symbolic links on the way are followed.
+    pub links: Links,
+}
+
+/// What is done about symbolic links on the way to a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// Followed, once, before the clone.
+    Followed,
+    /// Refused: the path was judged in its canonical form.
+    Refused,
 }
 
 /// The program to run.
@@ -255,6 +266,7 @@ pub(crate) struct Draft {
     pub notes: Vec<String>,
     pub sealed: usize,
     pub seals: Vec<(Slot, CString)>,
+    pub judged_sources: bool,
 }
 
 impl Draft {
@@ -264,7 +276,8 @@ impl Draft {
 
     /// Registers a host path to mount from and returns its index.
     pub fn source(&mut self, layer: Layer, field: impl Into<String>, path: impl Into<PathBuf>) -> usize {
-        self.sources.push(Source { path: path.into(), field: field.into(), layer });
+        let links = if self.judged_sources { Links::Refused } else { Links::Followed };
+        self.sources.push(Source { path: path.into(), field: field.into(), layer, links });
         self.sources.len() - 1
     }
 
@@ -282,7 +295,7 @@ impl Plan {
             .map_err(|e| SpecError::new(Layer::Program, format!("annotations[{}]", e.key), e.why))?;
         let process = program::process(spec)?;
         let id_maps = identity::id_maps(spec, host)?;
-        let mut draft = Draft::default();
+        let mut draft = Draft { judged_sources: ext.judged_sources, ..Draft::default() };
         let cgroup = cgroups::plan(spec, &ext, &host.cgroups, &mut draft)?;
         // The order of the layers. Each line depends on those above it.
         identity::plan_namespace_ids(&id_maps, process, spec, &mut draft)?;

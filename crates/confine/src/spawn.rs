@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
@@ -17,7 +17,7 @@ use crate::error::StartError;
 use crate::hooks::Hooks;
 use crate::idmap;
 use crate::layers::namespaces;
-use crate::plan::{IdMaps, Layer, Op, Plan, Step};
+use crate::plan::{IdMaps, Layer, Links, Op, Plan, Step};
 
 /// A host source that was looked at before the clone: its canonical path, and which file it is.
 #[derive(Debug)]
@@ -330,12 +330,16 @@ fn open_sources(plan: &Plan) -> Result<Vec<OpenSource>, StartError> {
                     _ => error,
                 }
             };
-            let canonical = std::fs::canonicalize(&source.path)
-                .map_err(|e| fail(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
+            let canonical = match source.links {
+                Links::Refused => source.path.clone(),
+                Links::Followed => std::fs::canonicalize(&source.path)
+                    .map_err(|e| fail(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?,
+            };
             let path = CString::new(canonical.as_os_str().as_bytes()).map_err(|_| fail(Errno::INVAL))?;
-            let file =
-                rustix::fs::open(path.as_c_str(), OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
-                    .map_err(fail)?;
+            let file = crate::resolve::canonical(path.as_c_str(), OFlags::PATH).map_err(|errno| match errno {
+                Errno::LOOP => fail(Errno::STALE).hint("it changed between the check and the start; if nobody meddled, try again"),
+                errno => fail(errno),
+            })?;
             let stat = rustix::fs::fstat(&file).map_err(fail)?;
             Ok(OpenSource { path, identity: (stat.st_dev, stat.st_ino) })
         })

@@ -174,6 +174,7 @@ fn extensions(policy: &Policy, tree: &RootTree, ids: &Ids) -> Result<Extensions,
         proc_pid_only: policy.filesystem.proc_pid_only.unwrap_or(false),
         nested_userns: policy.namespaces.nested.unwrap_or(false),
         best_effort,
+        judged_sources: true,
         pids_limit: pids_limit(policy)?,
     })
 }

@@ -1,7 +1,7 @@
 //! Process attributes and the last steps before a program runs.
 
 use std::ffi::{CStr, CString, c_char};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -259,20 +259,31 @@ pub fn block_signals() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Waits for the next blocked signal and returns its number. See `man 2 rt_sigtimedwait`.
-pub fn next_signal() -> Result<i32, Errno> {
+/// A descriptor that delivers blocked signals; close-on-exec. Unlike a wait (`man 2 rt_sigtimedwait`) it leaves them
+/// blocked while they are waited for, so that others see in `/proc/PID/status` that they are handled. See `man 2
+/// signalfd`.
+pub fn signal_descriptor() -> Result<OwnedFd, Errno> {
     let all = u64::MAX;
-    // SAFETY: reads one 8-byte signal set; neither details nor a time-out are asked for.
-    let signal = check(unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigtimedwait,
-            &raw const all,
-            std::ptr::null_mut::<libc::siginfo_t>(),
-            std::ptr::null::<libc::timespec>(),
-            8usize,
-        )
+    // SAFETY: reads one 8-byte signal set.
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_signalfd4, -1i64, &raw const all, 8usize, i64::from(libc::SFD_CLOEXEC))
     })?;
-    Ok(signal as i32)
+    // SAFETY: success is a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Waits for the next signal of a [`signal_descriptor`] and returns its number.
+pub fn next_signal(from: BorrowedFd<'_>) -> Result<i32, Errno> {
+    // struct signalfd_siginfo begins with the number, four bytes of 128.
+    let mut info = [0u32; 32];
+    let bytes: &mut [u8] = as_bytes(&mut info);
+    rustix::io::read(from, bytes)?;
+    Ok(info[0] as i32)
+}
+
+fn as_bytes(words: &mut [u32; 32]) -> &mut [u8] {
+    // SAFETY: 32 words are 128 bytes, any bytes are valid words, and the borrow is exclusive.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 128) }
 }
 
 /// Sends signal number `signal` to process `pid` of this pid namespace. See `man 2 kill`.

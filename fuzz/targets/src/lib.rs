@@ -11,7 +11,7 @@ use donjon_confine::{Host, Plan, Spec};
 pub fn plan(data: &[u8]) {
     let Ok(spec) = serde_json::from_slice::<Spec>(data) else { return };
     for (uid, gid, landlock_abi) in [(1000, 1000, 7), (0, 0, 1), (u32::MAX - 1, 0, 0)] {
-        let host = Host { uid, gid, kernel: (6, 18), landlock_abi };
+        let host = Host { uid, gid, kernel: (6, 18), landlock_abi, cgroups: Default::default() };
         match Plan::new(&spec, &host) {
             Ok(plan) => {
                 let text = plan.to_text();
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_seeds_are_planned() {
-        let host = Host { uid: 1000, gid: 1000, kernel: (6, 18), landlock_abi: 7 };
+        let host = Host { uid: 1000, gid: 1000, kernel: (6, 18), landlock_abi: 7, cgroups: Default::default() };
         for seed in PLANS {
             let spec: Spec = serde_json::from_str(seed).expect("a seed is a specification");
             plan(seed.as_bytes());

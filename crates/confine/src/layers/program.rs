@@ -117,8 +117,9 @@ pub(crate) fn be_init(_ctx: &Context<'_>, child: rustix::process::Pid) -> u8 {
     use rustix::process::{WaitOptions, wait};
     // Nothing but the program may hold the channel: its exec is told by the channel's end.
     let _ = donjon_sys::process::close_from(3);
+    let Ok(signals) = donjon_sys::process::signal_descriptor() else { return 125 };
     loop {
-        match donjon_sys::process::next_signal() {
+        match donjon_sys::process::next_signal(std::os::fd::AsFd::as_fd(&signals)) {
             Ok(17) => {
                 while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
                     if pid == child && (status.exited() || status.signaled()) {

@@ -13,9 +13,11 @@ pub fn parse(command: Command, words: Vec<OsString>) -> Result<Invocation, Stop>
     if words.get(1).is_some_and(|w| w == "--trace") && !words.iter().any(|w| w == "--help" || w == "-h") {
         let name = words.first().cloned().into_iter();
         let mut words: Vec<OsString> = name.chain(words.into_iter().skip(2)).collect();
-        if words.get(1).is_some_and(|w| w == "--") {
-            // A command alone is one of this machine's.
-            words.splice(1..2, ["host".into(), "--".into()]);
+        // A command alone is one of this machine's.
+        if let Some(at) = words.iter().position(|w| w == "--")
+            && run::parse(command.clone(), words.get(..at).unwrap_or_default().to_vec()).is_err()
+        {
+            words.insert(at, "host".into());
         }
         return Ok(Invocation::Trace(Box::new(run::parse(command.override_usage(usage), words)?)));
     }
