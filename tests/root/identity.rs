@@ -101,7 +101,7 @@ fn a_setuid_program_of_the_image_is_inert() {
     run().hooked().go().succeeds().prints("1000");
     // Either of the two is enough.
     run().without("nosuid,verify").go().prints("1000");
-    run().without("no_new_privs").go().prints("1000");
+    run().without("no_new_privs,seccomp,landlock").go().prints("1000");
     let open = world
         .donjon(&["run", "--rm", "-u", "1000", &image, "/bin/busybox", "stat", "-c", "%u", "/proc/self"])
         .without("nosuid,no_new_privs,seccomp,landlock,capabilities,verify")

@@ -19,10 +19,21 @@ fn inside_host_the_caller_is_itself() {
 fn no_home_directory_of_the_machine_is_there() {
     let world = World::ordinary();
     world
-        .donjon(&["run", "--rm", "host", "--", "sh", "-c", "find /home /root /srv /mnt -mindepth 1 ! -path \"$HOME\""])
+        .donjon(&[
+            "run",
+            "--rm",
+            "host",
+            "--",
+            "sh",
+            "-c",
+            "find /home /root /srv /mnt -mindepth 1 ! -path \"$HOME\"",
+        ])
         .go()
         .prints("");
-    world.donjon(&["run", "--rm", "host", "find", "/root", "/var", "/run", "!", "-type", "d"]).go().prints("");
+    world
+        .donjon(&["run", "--rm", "host", "find", "/root", "/var", "/run", "!", "-type", "d"])
+        .go()
+        .prints("");
 }
 
 #[test]

@@ -80,7 +80,13 @@ fn only_the_containers_processes_are_seen() {
 fn the_network_is_loopback_alone_and_it_is_up() {
     let world = World::ordinary();
     world.shell(&["--rm"], "ls /sys/class/net; cat /proc/net/dev").go().never_says("eth");
-    world.shell(&["--rm"], "ping -c 1 -W 1 127.0.0.1 >/dev/null; nc -l -p 8080 -e echo hi & sleep 0.3; nc 127.0.0.1 8080").go().says("hi");
+    world
+        .shell(
+            &["--rm"],
+            "ping -c 1 -W 1 127.0.0.1 >/dev/null; nc -l -p 8080 -e echo hi & sleep 0.3; nc 127.0.0.1 8080",
+        )
+        .go()
+        .says("hi");
     world.shell(&["--rm"], "nc -w 2 10.0.0.1 80").go().fails_inside();
 }
 

@@ -34,12 +34,7 @@ pub(crate) fn make(target: BorrowedFd<'_>, network: &Network, user: bool, out: B
     }
 }
 
-fn try_make(
-    target: BorrowedFd<'_>,
-    network: &Network,
-    user: bool,
-    out: BorrowedFd<'_>,
-) -> Result<(), Errno> {
+fn try_make(target: BorrowedFd<'_>, network: &Network, user: bool, out: BorrowedFd<'_>) -> Result<(), Errno> {
     donjon_sys::process::die_with_parent()?;
     if user {
         // The namespace must belong to the container's user namespace, not to the host's.

@@ -12,8 +12,8 @@ use crate::channel::{self, message};
 use crate::hooks::Hooks;
 use crate::layers::rootfs::Mounted;
 use crate::layers::{
-    capabilities, descriptors, devices, identity, keyring, landlock, limits, mounts, namespaces, overlay, program,
-    rootfs, seccomp,
+    capabilities, descriptors, devices, identity, keyring, landlock, limits, mounts, namespaces, overlay,
+    program, rootfs, seccomp,
 };
 use crate::plan::{Op, Plan, Program, Slot, Step};
 use crate::spawn::OpenSource;
@@ -60,6 +60,8 @@ pub(crate) struct Context<'a> {
     pub root_device: u64,
     own_ram: [u64; 64],
     own_ram_count: usize,
+    /// Mounts that nothing may be mounted over: unique ids, 0 where there is none.
+    walls: [u64; 16],
     pub found: Option<usize>,
     pub hooks: &'a Hooks,
 }
@@ -87,6 +89,7 @@ impl<'a> Context<'a> {
             root_device: 0,
             own_ram: [0; 64],
             own_ram_count: 0,
+            walls: [0; 16],
             found: None,
             hooks,
         }
@@ -102,8 +105,26 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
+    /// Remembers a mount of donjon's own in `/proc`, `/dev` or `/sys`.
+    pub fn remember_wall(&mut self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
+        let id = rootfs::unique_id(mount)?;
+        if let Some(place) = self.walls.iter_mut().find(|place| **place == 0) {
+            *place = id;
+        }
+        Ok(())
+    }
+
+    /// ELOOP when `target` lies on such a mount: a link of the image led there.
+    pub fn is_no_wall(&self, target: BorrowedFd<'_>) -> Result<(), Errno> {
+        let id = rootfs::unique_id(target)?;
+        if id != 0 && self.walls.contains(&id) && !crate::hooks::naive() { Err(Errno::LOOP) } else { Ok(()) }
+    }
+
     /// An error unless `dir` lies in the container's own RAM, or in its root.
     pub fn is_own_ram(&self, dir: BorrowedFd<'_>) -> Result<(), Errno> {
+        if crate::hooks::naive() {
+            return Ok(());
+        }
         let device = rootfs::device_of(dir)?;
         let own = self.own_ram.get(..self.own_ram_count).unwrap_or_default();
         if device == self.root_device || own.contains(&device) { Ok(()) } else { Err(Errno::NOENT) }
@@ -224,7 +245,11 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::Terminal => devices::terminal(ctx),
         Op::Rlimit { resource: 6, .. } if !ctx.protects("nproc") => Ok(()),
         Op::Rlimit { resource, soft, hard, .. } => limits::rlimit(*resource, *soft, *hard),
-        Op::Sysctl { path, .. } if !ctx.protects("userns-limit") && path.to_bytes().starts_with(b"sys/user/") => Ok(()),
+        Op::Sysctl { path, .. }
+            if !ctx.protects("userns-limit") && path.to_bytes().starts_with(b"sys/user/") =>
+        {
+            Ok(())
+        }
         Op::Sysctl { path, value } => limits::sysctl(ctx, path, value),
         Op::OomScoreAdj(value) => limits::oom_score_adj(ctx, value),
         Op::SessionKeyring => match ctx.protects("keyring") {

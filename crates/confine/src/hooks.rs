@@ -17,6 +17,24 @@ pub(crate) struct Hooks {
     die: Option<usize>,
 }
 
+/// Whether a protection is on, for code that has no [`Hooks`] at hand. Always in a normal build.
+#[inline]
+pub fn protects(what: &str) -> bool {
+    Hooks::read().protects(what)
+}
+
+#[cfg(feature = "test-hooks")]
+static NAIVE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Whether paths of the container are followed as a careless runtime would follow them. Never in a normal build.
+#[inline]
+pub(crate) fn naive() -> bool {
+    #[cfg(feature = "test-hooks")]
+    return NAIVE.load(std::sync::atomic::Ordering::Relaxed);
+    #[cfg(not(feature = "test-hooks"))]
+    false
+}
+
 #[cfg(not(feature = "test-hooks"))]
 impl Hooks {
     pub fn read() -> Self {
@@ -38,13 +56,15 @@ impl Hooks {
 impl Hooks {
     pub fn read() -> Self {
         let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse().ok());
-        Self {
+        let hooks = Self {
             without: std::env::var("DONJON_TEST_WITHOUT")
                 .map(|v| v.split(',').map(str::to_string).collect())
                 .unwrap_or_default(),
             fail: number("DONJON_TEST_FAIL_STEP"),
             die: number("DONJON_TEST_DIE_STEP"),
-        }
+        };
+        NAIVE.store(!hooks.protects("resolver"), std::sync::atomic::Ordering::Relaxed);
+        hooks
     }
 
     pub fn protects(&self, what: &str) -> bool {

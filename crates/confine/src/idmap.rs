@@ -54,8 +54,7 @@ fn helper(program: &str, ranges: &str, pid: Pid, maps: &Maps) -> Result<(), Star
              needs neither"
         ))
     };
-    let output =
-        command.output().map_err(|e| fail(format!("run {program}: {}", e.kind())))?;
+    let output = command.output().map_err(|e| fail(format!("run {program}: {}", e.kind())))?;
     if output.status.success() {
         return Ok(());
     }
@@ -65,7 +64,12 @@ fn helper(program: &str, ranges: &str, pid: Pid, maps: &Maps) -> Result<(), Star
 
 /// A detached mount of a host source whose owners are shown through the id map of process `pid`. Only root over
 /// the file system's user namespace may make one, so the parent does, and hands it to the child.
-pub(crate) fn mount(source: &OpenSource, pid: Pid, recursive: bool, field: &str) -> Result<OwnedFd, StartError> {
+pub(crate) fn mount(
+    source: &OpenSource,
+    pid: Pid,
+    recursive: bool,
+    field: &str,
+) -> Result<OwnedFd, StartError> {
     let path: &CStr = &source.path;
     let fail = |errno: rustix::io::Errno| {
         let error = StartError::new(
@@ -75,7 +79,9 @@ pub(crate) fn mount(source: &OpenSource, pid: Pid, recursive: bool, field: &str)
         )
         .field(field);
         if errno == rustix::io::Errno::INVAL {
-            error.hint("this file system or kernel has no id-mapped mounts (ext4, xfs, btrfs, tmpfs have them)")
+            error.hint(
+                "this file system or kernel has no id-mapped mounts (ext4, xfs, btrfs, tmpfs have them)",
+            )
         } else {
             error
         }

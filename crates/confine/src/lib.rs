@@ -14,7 +14,7 @@ mod child;
 pub mod error;
 pub mod extensions;
 mod hint;
-mod hooks;
+pub mod hooks;
 pub mod host;
 mod idmap;
 pub mod layers;
@@ -24,8 +24,8 @@ pub mod spawn;
 pub mod survey;
 mod words;
 
-pub use extensions::Extensions;
 pub use error::{SpecError, StartError};
+pub use extensions::Extensions;
 pub use host::Host;
 pub use oci_spec::runtime::Spec;
 pub use plan::Plan;

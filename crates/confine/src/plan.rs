@@ -17,8 +17,8 @@ use crate::error::SpecError;
 use crate::extensions::Extensions;
 use crate::host::Host;
 use crate::layers::{
-    capabilities, cgroups, descriptors, devices, identity, keyring, landlock, limits, mounts, namespaces, program, rootfs,
-    seccomp,
+    capabilities, cgroups, descriptors, devices, identity, keyring, landlock, limits, mounts, namespaces,
+    program, rootfs, seccomp,
 };
 
 /// A mechanism of isolation; also the name by which `--best-effort` and error messages speak of it.
@@ -343,7 +343,11 @@ impl Plan {
         let id_maps = identity::id_maps(spec, host)?;
         let mut draft = Draft::default();
         if matches!(host.cgroups, cgroups::Hierarchy::V1 { .. }) {
-            draft.add(Layer::Cgroups, "linux.cgroupsPath", Op::AwaitParent { why: "the parent has put it into the container's cgroups" });
+            draft.add(
+                Layer::Cgroups,
+                "linux.cgroupsPath",
+                Op::AwaitParent { why: "the parent has put it into the container's cgroups" },
+            );
         }
         namespaces::plan_join(spec, &mut draft)?;
         identity::plan_joined_ids(&mut draft);
@@ -406,6 +410,11 @@ impl Plan {
         &self.notes
     }
 
+    /// Whether a small init stays as pid 1.
+    pub(crate) fn has_init(&self) -> bool {
+        self.steps.iter().any(|s| matches!(s.op, Op::Init))
+    }
+
     /// Whether the process gets a terminal of the container.
     pub fn has_terminal(&self) -> bool {
         self.steps.iter().any(|s| matches!(s.op, Op::Terminal))
@@ -417,7 +426,8 @@ impl Plan {
             Op::Overlay { source, idmap: true, .. } => Some((*source, false)),
             Op::BindRoot { source, idmap: true } => Some((*source, true)),
             Op::Mount(mounts::MountStep {
-                what: mounts::What::Bind { source, recursive, idmap: true }, ..
+                what: mounts::What::Bind { source, recursive, idmap: true },
+                ..
             }) => Some((*source, *recursive)),
             _ => None,
         })

@@ -64,9 +64,8 @@ pub fn spawn(
         let what = what.to_string();
         move |errno: Errno| StartError::new(Layer::Program, what, errno)
     };
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(internal("make the channel to the child"))?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(internal("make the channel to the child"))?;
     let network = match plan.network {
         None => None,
         Some(_) => Some(
@@ -77,7 +76,8 @@ pub fn spawn(
     let target = match plan.join {
         None => None,
         Some(pid) => {
-            let pid = Pid::from_raw(pid).ok_or_else(|| internal("find the container's process")(Errno::SRCH))?;
+            let pid =
+                Pid::from_raw(pid).ok_or_else(|| internal("find the container's process")(Errno::SRCH))?;
             Some(pidfd_open(pid, PidfdFlags::empty()).map_err(internal("find the container's process"))?)
         }
     };
@@ -114,12 +114,7 @@ pub fn spawn(
         }
         _ => None,
     };
-    let mut confined = Confined {
-        pid,
-        pidfd,
-        channel: ours,
-        beside,
-    };
+    let mut confined = Confined { pid, pidfd, channel: ours, beside };
     if plan.needs_parent() || prepare.is_some() {
         let ready = match &plan.id_maps {
             IdMaps::Parent { uids, gids } => idmap::write(pid, uids, gids),
@@ -199,19 +194,28 @@ impl Confined {
     fn after_end(&mut self, plan: &Plan, handover: Handover) -> Result<Handover, StartError> {
         self.reap_beside();
         // Nothing was reported: the program runs, or the child was killed. NOWAIT leaves its status to be waited for.
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
-            Ok(Some(status)) if status.terminating_signal() == Some(9) && handover.is_incomplete(plan) => {
-                self.kill_and_reap();
-                Err(StartError::new(Layer::Program, "start the program: it was killed on the way", None)
-                    .hint("out of memory, or somebody killed it"))
-            }
-            Ok(Some(status)) if status.exit_status().is_some() && handover.is_incomplete(plan) => {
-                self.kill_and_reap();
-                Err(StartError::new(Layer::Program, "start the program: it ended on the way", None))
-            }
-            _ => Ok(handover),
+        if !handover.is_incomplete(plan) && (plan.has_init() || self.has_executed()) {
+            return Ok(handover);
         }
+        self.kill_and_reap();
+        Err(StartError::new(Layer::Program, "start the program: its process was killed on the way", None)
+            .hint("out of memory, or somebody killed it"))
+    }
+
+    /// Whether the process has become a program: the kernel marks one that has only been forked (`PF_FORKNOEXEC` in
+    /// field 9 of `/proc/PID/stat`), also when it has ended. Where that can't be read, the handover counts alone.
+    fn has_executed(&self) -> bool {
+        const FORKED_ONLY: u64 = 0x40;
+        let path = format!("/proc/{}/stat", self.pid.as_raw_nonzero());
+        let Ok(stat) = std::fs::read(path) else { return true };
+        // The name in parentheses may hold anything: fields count from the last one on, and the next is field 3.
+        let after =
+            stat.iter().rposition(|b| *b == b')').and_then(|at| stat.get(at + 1..)).unwrap_or_default();
+        let flags = String::from_utf8_lossy(after)
+            .split_ascii_whitespace()
+            .nth(6)
+            .and_then(|f| f.parse::<u64>().ok());
+        flags.is_none_or(|flags| flags & FORKED_ONLY == 0)
     }
 
     /// The second process has ended by now, or has nothing left to do.
@@ -243,59 +247,64 @@ impl Confined {
             None => error,
         }
     }
+}
 
+fn executing(step: &Step) -> bool {
+    matches!(step.op, Op::Exec)
 }
 
 /// What `execve`, or the search before it, answered, in words.
 fn program_error(plan: &Plan, step: &Step, errno: Errno) -> StartError {
-        let name = crate::layers::program::name(&plan.program);
-        let found = !matches!(step.op, Op::FindProgram);
-        let (text, code, hint) = match (found, errno) {
-            (false, Errno::NOENT) => (
-                format!("{name}: there is no such program in the container"),
-                127,
-                "look for it with: donjon run IMAGE sh -c 'echo $PATH; ls /bin'",
-            ),
-            (false, Errno::LOOP) => (
-                format!("{name}: its symbolic links go round in a circle"),
-                127,
-                "the image has a link there that points to itself, or to one that points back",
-            ),
-            (false, Errno::ISDIR) => (format!("{name}: is a directory, not a program"), 126, "name a file in it"),
-            (false, Errno::ACCESS) => {
-                (format!("{name}: may not be executed"), 126, "give it the execute permission (chmod +x)")
-            }
-            (true, Errno::NOENT) => (
-                format!("{name}: is there, but its interpreter is not"),
-                126,
-                "a script names it in its first line (#!), a binary needs its dynamic loader in the container",
-            ),
-            (true, Errno::NOEXEC) => (
-                format!("{name}: is no program that this machine can execute"),
-                126,
-                "it is of another architecture, or a script without a first line #!INTERPRETER",
-            ),
-            (true, Errno::ACCESS) => (
-                format!("{name}: may not be executed"),
-                126,
-                "it or its interpreter lacks the execute permission, or lies on a mount that is noexec",
-            ),
-            _ => {
-                let mut error = StartError::new(Layer::Program, format!("{} {name}", step.op), errno).field(&step.field);
-                error.exit_code = if found { 126 } else { 125 };
-                return error;
-            }
-        };
-        let mut error = StartError::new(Layer::Program, text, None).hint(hint);
-        error.exit_code = code;
-        error
-    }
+    let name = crate::layers::program::name(&plan.program);
+    let found = !matches!(step.op, Op::FindProgram);
+    let (text, code, hint) = match (found, errno) {
+        (false, Errno::NOENT) => (
+            format!("{name}: there is no such program in the container"),
+            127,
+            "look for it with: donjon run IMAGE sh -c 'echo $PATH; ls /bin'",
+        ),
+        (false, Errno::LOOP) => (
+            format!("{name}: its symbolic links go round in a circle"),
+            127,
+            "the image has a link there that points to itself, or to one that points back",
+        ),
+        (false, Errno::ISDIR) => (format!("{name}: is a directory, not a program"), 126, "name a file in it"),
+        (false, Errno::ACCESS) => {
+            (format!("{name}: may not be executed"), 126, "give it the execute permission (chmod +x)")
+        }
+        (true, Errno::NOENT) if executing(step) => (
+            format!("{name}: is there, but its interpreter is not"),
+            126,
+            "a script names it in its first line (#!), a binary needs its dynamic loader in the container",
+        ),
+        (true, Errno::NOEXEC) if executing(step) => (
+            format!("{name}: is no program that this machine can execute"),
+            126,
+            "it is of another architecture, or a script without a first line #!INTERPRETER",
+        ),
+        (true, Errno::ACCESS) if executing(step) => (
+            format!("{name}: may not be executed"),
+            126,
+            "it or its interpreter lacks the execute permission, or lies on a mount that is noexec",
+        ),
+        _ => {
+            let executing = executing(step);
+            let what = if executing { format!("{} {name}", step.op) } else { step.op.to_string() };
+            let mut error = StartError::new(Layer::Program, what, errno).field(&step.field);
+            error.exit_code = if executing { 126 } else { 125 };
+            return error;
+        }
+    };
+    let mut error = StartError::new(Layer::Program, text, None).hint(hint);
+    error.exit_code = code;
+    error
+}
 
 impl Handover {
     /// Whether something that the plan hands over has not come: then the program never ran.
     fn is_incomplete(&self, plan: &Plan) -> bool {
         let listener = plan.steps().iter().any(|s| matches!(&s.op, Op::Seccomp(program) if program.listener));
-        listener && self.listener.is_none()
+        listener && self.listener.is_none() && crate::hooks::protects("seccomp")
     }
 }
 
@@ -306,7 +315,7 @@ fn clone_error(errno: Errno) -> StartError {
             "this user may not create user namespaces (a distribution's restriction, a chroot, or a container \
              around this one); donjon doctor says which and how to allow it",
         ),
-        Errno::NOSPC => error.hint("the limit of namespaces is reached: see /proc/sys/user/max_*_namespaces"),
+        Errno::NOSPC => error.hint("the limit of namespaces is reached: see /proc/sys/user/max_user_namespaces and those beside it; donjon doctor tells"),
         Errno::AGAIN => error.hint("the limit of processes is reached: see ulimit -u, or the cgroup's pids.max"),
         Errno::INVAL | Errno::NOSYS => {
             error.hint("this kernel lacks one of the namespaces; donjon doctor says which")
@@ -326,7 +335,9 @@ fn open_sources(plan: &Plan) -> Result<Vec<OpenSource>, StartError> {
                 match errno {
                     Errno::NOENT => error.hint("it does not exist on this machine"),
                     Errno::LOOP => error.hint("its symbolic links go round in a circle"),
-                    Errno::ACCESS => error.hint("you have no permission to reach it; donjon has no more than you"),
+                    Errno::ACCESS => {
+                        error.hint("you have no permission to reach it; donjon has no more than you")
+                    }
                     _ => error,
                 }
             };
@@ -336,10 +347,12 @@ fn open_sources(plan: &Plan) -> Result<Vec<OpenSource>, StartError> {
                     .map_err(|e| fail(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?,
             };
             let path = CString::new(canonical.as_os_str().as_bytes()).map_err(|_| fail(Errno::INVAL))?;
-            let file = crate::resolve::canonical(path.as_c_str(), OFlags::PATH).map_err(|errno| match errno {
-                Errno::LOOP => fail(Errno::STALE).hint("it changed between the check and the start; if nobody meddled, try again"),
-                errno => fail(errno),
-            })?;
+            let file =
+                crate::resolve::canonical(path.as_c_str(), OFlags::PATH).map_err(|errno| match errno {
+                    Errno::LOOP => fail(Errno::STALE)
+                        .hint("it changed between the check and the start; if nobody meddled, try again"),
+                    errno => fail(errno),
+                })?;
             let stat = rustix::fs::fstat(&file).map_err(fail)?;
             Ok(OpenSource { path, identity: (stat.st_dev, stat.st_ino) })
         })

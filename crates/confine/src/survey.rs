@@ -97,21 +97,33 @@ fn kernel(host: &Host) -> Finding {
     let what = format!("Linux {major}.{minor}");
     match (major, minor) {
         (0..=5, 0..=11) => missing("kernel", what, "donjon needs Linux 5.12 or newer (mount_setattr)"),
-        (0..=5, _) | (6, 0..=7) => limited("kernel", what, "6.8 or newer lets donjon compare the kernel's list of mounts with its plan"),
+        (0..=5, _) | (6, 0..=7) => limited(
+            "kernel",
+            what,
+            "6.8 or newer lets donjon compare the kernel's list of mounts with its plan",
+        ),
         _ => good("kernel", what),
     }
 }
 
 fn user_namespace(host: &Host) -> Finding {
     let layer = "user namespace";
-    let restricted = setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").is_some_and(|v| v == "1");
-    match attempt(flag::MOUNT, host, || rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map(drop)) {
+    let restricted =
+        setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").is_some_and(|v| v == "1");
+    match attempt(flag::MOUNT, host, || {
+        rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map(drop)
+    }) {
         Ok(()) => good(layer, "can be made without root"),
         Err(errno) if restricted && host.uid != 0 => {
-            let exe = std::env::current_exe().map(|p| p.display().to_string()).unwrap_or_else(|_| "/usr/bin/donjon".into());
+            let exe = std::env::current_exe()
+                .map(|p| p.display().to_string())
+                .unwrap_or_else(|_| "/usr/bin/donjon".into());
             missing(
                 layer,
-                format!("refused by AppArmor ({}): this distribution lets only named programs have one", words(errno)),
+                format!(
+                    "refused by AppArmor ({}): this distribution lets only named programs have one",
+                    words(errno)
+                ),
                 format!(
                     "as root, for donjon alone: printf 'abi <abi/4.0>,\\nprofile donjon {exe} flags=(unconfined) {{ userns, }}\\n' \
                      > /etc/apparmor.d/donjon && apparmor_parser -r /etc/apparmor.d/donjon"
@@ -147,7 +159,9 @@ fn ids(host: &Host) -> Finding {
             (fields.nth(1)? == host.uid.to_string()).then(|| name.to_string())
         });
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        text.lines().filter_map(|l| l.split(':').next()).any(|o| Some(o) == name.as_deref() || o == host.uid.to_string())
+        text.lines()
+            .filter_map(|l| l.split(':').next())
+            .any(|o| Some(o) == name.as_deref() || o == host.uid.to_string())
     };
     match (helpers, listed("/etc/subuid") && listed("/etc/subgid")) {
         (true, true) => good(layer, "your own id; a range with --userns range"),
@@ -156,7 +170,11 @@ fn ids(host: &Host) -> Finding {
             "your own id alone; you have no range in /etc/subuid and /etc/subgid",
             "only for --userns range: as root, usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER",
         ),
-        (false, _) => limited(layer, "your own id alone; newuidmap is missing", "only for --userns range: install the package uidmap"),
+        (false, _) => limited(
+            layer,
+            "your own id alone; newuidmap is missing",
+            "only for --userns range: install the package uidmap",
+        ),
     }
 }
 
@@ -170,14 +188,25 @@ fn namespaces(host: &Host) -> Finding {
         ("uts", flag::UTS),
         ("cgroup", flag::CGROUP),
     ];
-    let lacking: Vec<&str> =
-        kinds.iter().filter(|(_, bit)| attempt(*bit, host, || Ok(())).is_err()).map(|(name, _)| *name).collect();
+    let lacking: Vec<&str> = kinds
+        .iter()
+        .filter(|(_, bit)| attempt(*bit, host, || Ok(())).is_err())
+        .map(|(name, _)| *name)
+        .collect();
     if !lacking.is_empty() {
-        return missing(layer, format!("can't be made: {}", lacking.join(", ")), "build them into the kernel, or see the user namespace above");
+        return missing(
+            layer,
+            format!("can't be made: {}", lacking.join(", ")),
+            "build them into the kernel, or see the user namespace above",
+        );
     }
     match attempt(0, host, || donjon_sys::process::unshare(flag::TIME)) {
         Ok(()) => good(layer, "pid, mount, net, ipc, uts, cgroup, time"),
-        Err(_) => limited(layer, "pid, mount, net, ipc, uts, cgroup; no time namespace", "only for --time-offset: Linux 5.6 with CONFIG_TIME_NS"),
+        Err(_) => limited(
+            layer,
+            "pid, mount, net, ipc, uts, cgroup; no time namespace",
+            "only for --time-offset: Linux 5.6 with CONFIG_TIME_NS",
+        ),
     }
 }
 
@@ -196,16 +225,28 @@ fn mounts(host: &Host) -> Finding {
     });
     match result {
         Ok(()) => good(layer, "the new mount interface, in a user namespace"),
-        Err(errno) => missing(layer, format!("the new mount interface does not work: {}", words(errno)), "Linux 5.12 or newer; see the user namespace above"),
+        Err(errno) => missing(
+            layer,
+            format!("the new mount interface does not work: {}", words(errno)),
+            "Linux 5.12 or newer; see the user namespace above",
+        ),
     }
 }
 
 fn overlay(host: &Host) -> Finding {
     let layer = "overlay";
-    match attempt(flag::MOUNT, host, || rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map(drop)) {
+    match attempt(flag::MOUNT, host, || {
+        rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map(drop)
+    }) {
         Ok(()) => good(layer, "writes go to RAM above a read-only image, without root"),
-        Err(Errno::NODEV) => missing(layer, "this kernel has no overlayfs", "as root: modprobe overlay, and in /etc/modules-load.d to keep it"),
-        Err(errno) => missing(layer, format!("not in a user namespace: {}", words(errno)), "Linux 5.11 or newer"),
+        Err(Errno::NODEV) => missing(
+            layer,
+            "this kernel has no overlayfs",
+            "as root: modprobe overlay, and in /etc/modules-load.d to keep it",
+        ),
+        Err(errno) => {
+            missing(layer, format!("not in a user namespace: {}", words(errno)), "Linux 5.11 or newer")
+        }
     }
 }
 
@@ -230,7 +271,9 @@ fn procfs(host: &Host) -> Finding {
 fn cgroups(host: &Host) -> Finding {
     let layer = "cgroups";
     let wanted = ["memory", "cpu", "pids"];
-    let lacking = |have: &[String]| -> Vec<&str> { wanted.into_iter().filter(|w| !have.iter().any(|h| h == w)).collect() };
+    let lacking = |have: &[String]| -> Vec<&str> {
+        wanted.into_iter().filter(|w| !have.iter().any(|h| h == w)).collect()
+    };
     match &host.cgroups {
         Hierarchy::V2 { controllers, parent, .. } => match lacking(controllers).as_slice() {
             [] => good(layer, format!("v2, below {}: memory, cpu, pids", parent.display())),
@@ -244,10 +287,18 @@ fn cgroups(host: &Host) -> Finding {
             let names: Vec<String> = controllers.iter().map(|(c, _)| c.clone()).collect();
             match lacking(&names).as_slice() {
                 [] => good(layer, "v1 or hybrid: memory, cpu, pids"),
-                lacking => limited(layer, format!("v1 or hybrid, without {}", lacking.join(", ")), "boot with systemd.unified_cgroup_hierarchy=1"),
+                lacking => limited(
+                    layer,
+                    format!("v1 or hybrid, without {}", lacking.join(", ")),
+                    "boot with systemd.unified_cgroup_hierarchy=1",
+                ),
             }
         }
-        Hierarchy::None if host.uid == 0 => limited(layer, "no hierarchy is mounted at /sys/fs/cgroup", "mount one: --memory and --cpus need it"),
+        Hierarchy::None if host.uid == 0 => limited(
+            layer,
+            "no hierarchy is mounted at /sys/fs/cgroup",
+            "mount one: --memory and --cpus need it",
+        ),
         Hierarchy::None => limited(
             layer,
             "none is delegated to you: --memory and --cpus can't be enforced (processes are counted all the same)",
@@ -258,14 +309,22 @@ fn cgroups(host: &Host) -> Finding {
 
 fn limits(host: &Host) -> Finding {
     match host.kernel {
-        (0..=4, _) | (5, 0..=13) => limited("limits", "processes are counted per user, not per container", "Linux 5.14 or newer"),
+        (0..=4, _) | (5, 0..=13) => {
+            limited("limits", "processes are counted per user, not per container", "Linux 5.14 or newer")
+        }
         _ => good("limits", "processes are counted per container (RLIMIT_NPROC in its user namespace)"),
     }
 }
 
 fn capabilities() -> Finding {
     let last = setting("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
-    good("capabilities", format!("none outside the user namespace; this kernel knows {}", last.parse::<u32>().map_or(0, |n| n + 1)))
+    good(
+        "capabilities",
+        format!(
+            "none outside the user namespace; this kernel knows {}",
+            last.parse::<u32>().map_or(0, |n| n + 1)
+        ),
+    )
 }
 
 fn seccomp() -> Finding {
@@ -303,7 +362,10 @@ fn modules() -> Finding {
         (false, false) => good(layer, "neither is active; Landlock is each container's own policy"),
         _ => limited(
             layer,
-            format!("active: {}; containers stay under the caller's own profile or context", names.unwrap_or_default()),
+            format!(
+                "active: {}; containers stay under the caller's own profile or context",
+                names.unwrap_or_default()
+            ),
             "nothing to do: this version gives containers no profile of their own; Landlock is their policy",
         ),
     }
@@ -314,7 +376,10 @@ fn audit() -> Finding {
     let log = Path::new("/var/log/audit/audit.log");
     match rustix::fs::accessat(CWD, log, Access::READ_OK, AtFlags::EACCESS) {
         Ok(()) => good(layer, "refused system calls are recorded; kernel refusals: donjon explain --trace"),
-        Err(_) => good(layer, "refused system calls are recorded; what the kernel refuses by itself: donjon explain --trace"),
+        Err(_) => good(
+            layer,
+            "refused system calls are recorded; what the kernel refuses by itself: donjon explain --trace",
+        ),
     }
 }
 

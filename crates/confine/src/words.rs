@@ -60,13 +60,21 @@ impl fmt::Display for Op {
             Op::ForkIntoPidNamespace => write!(f, "fork into the container's pid namespace"),
             Op::Hostname(name) => write!(f, "host name {}", text(name)),
             Op::Domainname(name) => write!(f, "domain name {}", text(name)),
-            Op::EnterNetwork => write!(f, "enter the network namespace made beside; it has a loopback interface and no other"),
+            Op::EnterNetwork => {
+                write!(f, "enter the network namespace made beside; it has a loopback interface and no other")
+            }
             Op::TimeOffsets(offsets) => write!(f, "time namespace with offsets ({})", text(offsets)),
             Op::PrivateMounts => write!(f, "cut mount propagation, both ways"),
-            Op::Scratch { bytes: Some(bytes) } => write!(f, "RAM file system for everything written, at most {bytes} bytes"),
+            Op::Scratch { bytes: Some(bytes) } => {
+                write!(f, "RAM file system for everything written, at most {bytes} bytes")
+            }
             Op::Scratch { bytes: None } => write!(f, "small RAM file system for mount points and masks"),
             Op::BindRoot { idmap, .. } => {
-                write!(f, "the tree itself as root{}", if *idmap { ", owners through the id map" } else { "" })
+                write!(
+                    f,
+                    "the tree itself as root{}",
+                    if *idmap { ", owners through the id map" } else { "" }
+                )
             }
             Op::RamRoot => write!(f, "an empty root in RAM"),
             Op::RootDir { path, mode } => write!(f, "empty directory /{} (mode {mode:04o})", text(path)),
@@ -83,7 +91,9 @@ impl fmt::Display for Op {
                 write!(f, ": the image below read-only, RAM above")?;
                 if *idmap { write!(f, ", owners through the id map") } else { Ok(()) }
             }
-            Op::OwnDirectories { dirs, .. } => write!(f, "{} directories of its own above those of somebody else", dirs.len()),
+            Op::OwnDirectories { dirs, .. } => {
+                write!(f, "{} directories of its own above those of somebody else", dirs.len())
+            }
             Op::Hide { path, .. } => write!(f, "hide {}", text(path)),
             Op::Supply { path, .. } => write!(f, "supply {}", text(path)),
             Op::Mount(mount) => mount.fmt(f),
@@ -96,7 +106,9 @@ impl fmt::Display for Op {
             }
             Op::DeviceLink { name, target } => write!(f, "link /dev/{} -> {}", text(name), text(target)),
             Op::Terminal => write!(f, "a terminal of the container's own devpts"),
-            Op::Rlimit { name, soft, hard, .. } => write!(f, "{name} {} (hard {})", limit(*soft), limit(*hard)),
+            Op::Rlimit { name, soft, hard, .. } => {
+                write!(f, "{name} {} (hard {})", limit(*soft), limit(*hard))
+            }
             Op::Sysctl { path, value } => write!(f, "/proc/{} = {}", text(path), text(value)),
             Op::OomScoreAdj(value) => write!(f, "oom_score_adj {}", text(value)),
             Op::SessionKeyring => write!(f, "a new, empty session keyring"),
@@ -137,7 +149,11 @@ impl fmt::Display for MountStep {
                 write!(f, ")")
             }
             What::Ram { mode, .. } => {
-                write!(f, "part of the container's RAM at {target} ({},mode={mode:04o})", attributes(self.attrs))
+                write!(
+                    f,
+                    "part of the container's RAM at {target} ({},mode={mode:04o})",
+                    attributes(self.attrs)
+                )
             }
             What::Bind { recursive, idmap, .. } => {
                 let below = if *recursive { " with the mounts below it" } else { "" };
@@ -149,7 +165,11 @@ impl fmt::Display for MountStep {
                 )
             }
             What::Proc { pid_only, .. } => {
-                write!(f, "mount proc at {target} (nosuid,nodev,noexec{})", if *pid_only { ",subset=pid" } else { "" })
+                write!(
+                    f,
+                    "mount proc at {target} (nosuid,nodev,noexec{})",
+                    if *pid_only { ",subset=pid" } else { "" }
+                )
             }
         }
     }

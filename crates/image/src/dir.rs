@@ -17,8 +17,12 @@ pub(crate) fn open(path: &Path, uid: u32) -> Result<Image, ImageError> {
     let canonical = std::fs::canonicalize(path).map_err(|e| {
         let error = fail(&crate::users::reason(&e));
         match e.kind() {
-            std::io::ErrorKind::NotFound => error.hint("name a directory that holds a root file system (bin, etc, usr...)"),
-            std::io::ErrorKind::PermissionDenied => error.hint("donjon has no more rights than you: you must be able to read it"),
+            std::io::ErrorKind::NotFound => {
+                error.hint("name a directory that holds a root file system (bin, etc, usr...)")
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                error.hint("donjon has no more rights than you: you must be able to read it")
+            }
             _ => error.hint("its symbolic links may go round in a circle"),
         }
     })?;
@@ -27,10 +31,13 @@ pub(crate) fn open(path: &Path, uid: u32) -> Result<Image, ImageError> {
         return Err(fail("is no directory").hint("unpack it first; archives are not read"));
     }
     if canonical == Path::new("/") {
-        return Err(fail("is the whole machine, with everybody's data").hint("use the image host: its programs without its data"));
+        return Err(fail("is the whole machine, with everybody's data")
+            .hint("use the image host: its programs without its data"));
     }
     Ok(Image {
-        root: Root::Dir { own: if meta.uid() == uid || uid == 0 { Vec::new() } else { directories(&canonical) } },
+        root: Root::Dir {
+            own: if meta.uid() == uid || uid == 0 { Vec::new() } else { directories(&canonical) },
+        },
         path: canonical,
         user: User { uid: 0, gid: 0, name: "root".into(), home: "/root".into() },
         command: vec![SHELL.into()],

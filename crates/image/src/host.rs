@@ -44,18 +44,124 @@ const EMPTY: [(&str, u32); 16] = [
 
 /// Entries of `/etc` that are credentials, hold them, or identify the machine.
 const CREDENTIALS: &[&str] = &[
-    "shadow", "shadow-", "gshadow", "gshadow-", "passwd-", "group-", "subuid", "subgid", "subuid-", "subgid-", "sudoers",
-    "sudoers.d", "sudo.conf", "doas.conf", "security/opasswd", "machine-id", "hostid", "adjtime", "ssh", "ssl/private",
-    "pki/tls/private", "krb5.keytab", "krb5kdc", "ipsec.secrets", "ipsec.d", "swanctl", "strongswan.d", "wireguard",
-    "openvpn", "ppp", "tinc", "NetworkManager", "netplan", "network", "wpa_supplicant", "iwd", "letsencrypt", "kubernetes",
-    "rancher", "cni", "docker", "containers", "crio", "containerd", "fstab", "crypttab", "cryptsetup-keys.d", "samba",
-    "cifs-utils", "mysql", "postgresql", "postgresql-common", "mongod.conf", "redis", "rabbitmq", "exim4", "postfix", "dovecot",
-    "msmtprc", "mail", "chrony", "ntp.keys", "snmp", "cups", "bind", "ldap", "nslcd.conf", "sssd", "libnss-ldap.conf",
-    "pam_ldap.secret", "freeradius", "vault.d", "consul.d", "nomad.d", "salt", "puppet", "puppetlabs", "chef", "ansible", "cloud",
-    "boto.cfg", "s3cmd.cfg", "aws", "azure", "google", "davfs2", "backup", "restic", "borgmatic", "cron.d", "cron.daily",
-    "cron.hourly", "cron.monthly", "cron.weekly", "crontab", "at.deny", "audit", "systemd", "credstore", "credstore.encrypted",
-    "apt/auth.conf", "apt/auth.conf.d", "gitlab-runner", "grub.d", "default/grub", "libvirt", "multipath", "iscsi", "nvme", "lvm",
-    "udev", "qemu", "resolvconf", "issue", "issue.net", "motd", "update-motd.d", "environment",
+    "shadow",
+    "shadow-",
+    "gshadow",
+    "gshadow-",
+    "passwd-",
+    "group-",
+    "subuid",
+    "subgid",
+    "subuid-",
+    "subgid-",
+    "sudoers",
+    "sudoers.d",
+    "sudo.conf",
+    "doas.conf",
+    "security/opasswd",
+    "machine-id",
+    "hostid",
+    "adjtime",
+    "ssh",
+    "ssl/private",
+    "pki/tls/private",
+    "krb5.keytab",
+    "krb5kdc",
+    "ipsec.secrets",
+    "ipsec.d",
+    "swanctl",
+    "strongswan.d",
+    "wireguard",
+    "openvpn",
+    "ppp",
+    "tinc",
+    "NetworkManager",
+    "netplan",
+    "network",
+    "wpa_supplicant",
+    "iwd",
+    "letsencrypt",
+    "kubernetes",
+    "rancher",
+    "cni",
+    "docker",
+    "containers",
+    "crio",
+    "containerd",
+    "fstab",
+    "crypttab",
+    "cryptsetup-keys.d",
+    "samba",
+    "cifs-utils",
+    "mysql",
+    "postgresql",
+    "postgresql-common",
+    "mongod.conf",
+    "redis",
+    "rabbitmq",
+    "exim4",
+    "postfix",
+    "dovecot",
+    "msmtprc",
+    "mail",
+    "chrony",
+    "ntp.keys",
+    "snmp",
+    "cups",
+    "bind",
+    "ldap",
+    "nslcd.conf",
+    "sssd",
+    "libnss-ldap.conf",
+    "pam_ldap.secret",
+    "freeradius",
+    "vault.d",
+    "consul.d",
+    "nomad.d",
+    "salt",
+    "puppet",
+    "puppetlabs",
+    "chef",
+    "ansible",
+    "cloud",
+    "boto.cfg",
+    "s3cmd.cfg",
+    "aws",
+    "azure",
+    "google",
+    "davfs2",
+    "backup",
+    "restic",
+    "borgmatic",
+    "cron.d",
+    "cron.daily",
+    "cron.hourly",
+    "cron.monthly",
+    "cron.weekly",
+    "crontab",
+    "at.deny",
+    "audit",
+    "systemd",
+    "credstore",
+    "credstore.encrypted",
+    "apt/auth.conf",
+    "apt/auth.conf.d",
+    "gitlab-runner",
+    "grub.d",
+    "default/grub",
+    "libvirt",
+    "multipath",
+    "iscsi",
+    "nvme",
+    "lvm",
+    "udev",
+    "qemu",
+    "resolvconf",
+    "issue",
+    "issue.net",
+    "motd",
+    "update-motd.d",
+    "environment",
 ];
 
 /// Words in the name of a file that holds a secret, wherever it comes from.
@@ -121,8 +227,19 @@ fn is_directory(name: &str) -> bool {
 
 /// Directories of `/usr` where things are put.
 const OWN: [&str; 13] = [
-    "usr/bin", "usr/include", "usr/lib", "usr/libexec", "usr/local", "usr/local/bin", "usr/local/etc", "usr/local/lib",
-    "usr/local/share", "usr/sbin", "usr/share", "usr/share/doc", "usr/src",
+    "usr/bin",
+    "usr/include",
+    "usr/lib",
+    "usr/libexec",
+    "usr/local",
+    "usr/local/bin",
+    "usr/local/etc",
+    "usr/local/lib",
+    "usr/local/share",
+    "usr/sbin",
+    "usr/share",
+    "usr/share/doc",
+    "usr/src",
 ];
 
 /// What of `/etc` is absent inside, and directories that get a counterpart in the upper layer. One reading of the
@@ -146,7 +263,9 @@ fn look_at_etc(uid: u32) -> (Vec<String>, Vec<(String, u32)>) {
         if uid != 0 && entry.file_type().is_ok_and(|t| t.is_dir()) {
             own.push((format!("etc/{name}"), 0o755));
         }
-        for nested in CREDENTIALS.iter().filter(|c| c.strip_prefix(name.as_str()).is_some_and(|r| r.starts_with('/'))) {
+        for nested in
+            CREDENTIALS.iter().filter(|c| c.strip_prefix(name.as_str()).is_some_and(|r| r.starts_with('/')))
+        {
             if std::fs::symlink_metadata(etc.join(nested)).is_ok() {
                 hidden.push(format!("etc/{nested}"));
             }
@@ -160,7 +279,9 @@ fn look_at_etc(uid: u32) -> (Vec<String>, Vec<(String, u32)>) {
         for entry in entries.flatten() {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let path = format!("etc/{name}");
-            if entry.metadata().is_ok_and(|m| m.mode() & 0o004 == 0 && !m.is_symlink()) && !hidden.contains(&path) {
+            if entry.metadata().is_ok_and(|m| m.mode() & 0o004 == 0 && !m.is_symlink())
+                && !hidden.contains(&path)
+            {
                 hidden.push(path);
             }
         }
@@ -170,7 +291,8 @@ fn look_at_etc(uid: u32) -> (Vec<String>, Vec<(String, u32)>) {
 
 /// Files that are donjon's own inside. A file that the machine has not is not missed.
 fn files(asker: &Asker<'_>, user: &User) -> Vec<(String, String)> {
-    let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.1.1\t{}\n", asker.hostname);
+    let hosts =
+        format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.1.1\t{}\n", asker.hostname);
     let mut files = vec![
         ("etc/hosts".to_string(), hosts),
         ("etc/hostname".to_string(), format!("{}\n", asker.hostname)),

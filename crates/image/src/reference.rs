@@ -79,7 +79,9 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused_with_those_known() {
-        for word in ["", "dir:", "debian", "docker://debian", "/srv/root", "./root", "floppy:disk", "HOST", "dir"] {
+        for word in
+            ["", "dir:", "debian", "docker://debian", "/srv/root", "./root", "floppy:disk", "HOST", "dir"]
+        {
             let error = word.parse::<Reference>().unwrap_err();
             assert!(error.hint().contains("dir:PATH") && error.hint().contains("host"), "{word}");
         }

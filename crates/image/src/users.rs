@@ -103,7 +103,10 @@ impl Lists {
             return Err(fail("is no regular file".into()));
         }
         let mut bytes = Vec::new();
-        std::fs::File::from(file).take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|e| fail(reason(&e)))?;
+        std::fs::File::from(file)
+            .take(MOST_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| fail(reason(&e)))?;
         if bytes.len() as u64 > MOST_BYTES {
             return Err(fail("is larger than 1 MiB".into()));
         }
@@ -210,7 +213,11 @@ mod tests {
             let path = std::env::temp_dir().join(format!("donjon-image-{name}-{}", std::process::id()));
             let _ = std::fs::remove_dir_all(&path);
             std::fs::create_dir_all(path.join("etc")).unwrap();
-            std::fs::write(path.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1001:g:/home/g:/bin/sh\nodd:x:zero:0:::\n").unwrap();
+            std::fs::write(
+                path.join("etc/passwd"),
+                "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1001:g:/home/g:/bin/sh\nodd:x:zero:0:::\n",
+            )
+            .unwrap();
             std::fs::write(path.join("etc/group"), "root:x:0:\nstaff:x:50:\n").unwrap();
             Self(path)
         }
@@ -237,7 +244,22 @@ mod tests {
     #[test]
     fn what_can_not_be_resolved_is_an_error_and_never_root() {
         let tree = Tree::new("errors");
-        for word in ["", ":", "nobody-here", "odd", "-1", "+5", "0x10", "4294967295", "4294967296", "guest:", ":0", "guest:none", "1:2:3", "1 "] {
+        for word in [
+            "",
+            ":",
+            "nobody-here",
+            "odd",
+            "-1",
+            "+5",
+            "0x10",
+            "4294967295",
+            "4294967296",
+            "guest:",
+            ":0",
+            "guest:none",
+            "1:2:3",
+            "1 ",
+        ] {
             assert!(resolve_user(&tree.0, word).is_err(), "{word:?}");
         }
     }
@@ -263,7 +285,9 @@ mod tests {
     fn inside_host_other_people_are_not_on_the_list() {
         let user = User { uid: 4242, gid: 4243, name: "caller".into(), home: "/home/caller".into() };
         let passwd = passwd_of_the_machine(&user);
-        assert!(passwd.contains("root:") && passwd.ends_with("caller:x:4242:4243:caller:/home/caller:/bin/sh\n"));
+        assert!(
+            passwd.contains("root:") && passwd.ends_with("caller:x:4242:4243:caller:/home/caller:/bin/sh\n")
+        );
         assert!(passwd.lines().filter_map(user_of_line).all(|u| is_of_the_system(u.uid) || u.uid == 4242));
         assert!(group_of_the_machine(&user).contains("caller:x:4243:\n"));
     }

@@ -45,20 +45,46 @@ const TREES: &[(&str, &str)] = &[
 
 /// What is kept in a home directory and is nobody else's.
 const IN_HOME: &[&str] = &[
-    ".ssh", ".aws", ".kube", ".gnupg", ".docker", ".azure", ".config", ".config/gcloud", ".config/containers", ".local",
-    ".local/share", ".netrc", ".password-store", ".mozilla", ".git-credentials", ".npmrc", ".pypirc", ".cargo/credentials.toml",
-    ".bash_history", ".vault-token",
+    ".ssh",
+    ".aws",
+    ".kube",
+    ".gnupg",
+    ".docker",
+    ".azure",
+    ".config",
+    ".config/gcloud",
+    ".config/containers",
+    ".local",
+    ".local/share",
+    ".netrc",
+    ".password-store",
+    ".mozilla",
+    ".git-credentials",
+    ".npmrc",
+    ".pypirc",
+    ".cargo/credentials.toml",
+    ".bash_history",
+    ".vault-token",
 ];
 
 /// Sockets through which a container would be its host's master.
-const SOCKETS: &[&str] = &["docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock", "lxd.socket", "unix.socket"];
+const SOCKETS: &[&str] = &[
+    "docker.sock",
+    "podman.sock",
+    "containerd.sock",
+    "crio.sock",
+    "buildkitd.sock",
+    "lxd.socket",
+    "unix.socket",
+];
 
 /// Returns the canonical path of a mount's source, or why it is refused. `allowed` are the paths that
 /// `--allow-mount` named.
 pub fn check(source: &str, allowed: &[String], caller: &Caller) -> Result<PathBuf, PolicyError> {
     let place = format!("mount {source}");
     let path = std::fs::canonicalize(source).map_err(|e| {
-        PolicyError::new(&place, crate::load::reason(&e)).hint("the source of a mount must exist on this machine")
+        PolicyError::new(&place, crate::load::reason(&e))
+            .hint("the source of a mount must exist on this machine")
     })?;
     for own in &caller.own {
         if path.starts_with(own) || own.starts_with(&path) {
@@ -75,10 +101,8 @@ pub fn check(source: &str, allowed: &[String], caller: &Caller) -> Result<PathBu
     }
     match reason(&path, caller) {
         None => Ok(path),
-        Some(why) => Err(PolicyError::new(place, format!("would open the house: {why}")).hint(format!(
-            "mount a smaller directory, or insist with --allow-mount {}",
-            path.display()
-        ))),
+        Some(why) => Err(PolicyError::new(place, format!("would open the house: {why}"))
+            .hint(format!("mount a smaller directory, or insist with --allow-mount {}", path.display()))),
     }
 }
 
@@ -104,7 +128,11 @@ fn reason(path: &Path, caller: &Caller) -> Option<String> {
                 return Some("credentials and settings of a home directory".to_string());
             }
             // Deep below .ssh is as bad as .ssh; below .config or .local it depends.
-            if path.starts_with(&secret) && !secret.ends_with(".config") && !secret.ends_with(".local") && !secret.ends_with("share") {
+            if path.starts_with(&secret)
+                && !secret.ends_with(".config")
+                && !secret.ends_with(".local")
+                && !secret.ends_with("share")
+            {
                 return Some("credentials of a home directory".to_string());
             }
         }
@@ -131,7 +159,12 @@ mod tests {
     use super::*;
 
     fn caller() -> Caller {
-        Caller { uid: 1000, gid: 1000, home: Some("/home/nobody-here".into()), own: vec!["/usr/share/doc".into()] }
+        Caller {
+            uid: 1000,
+            gid: 1000,
+            home: Some("/home/nobody-here".into()),
+            own: vec!["/usr/share/doc".into()],
+        }
     }
 
     fn refused(path: &str) -> String {
@@ -140,7 +173,20 @@ mod tests {
 
     #[test]
     fn the_system_s_own_directories_are_refused() {
-        for path in ["/", "/proc", "/sys", "/etc", "/dev", "/dev/null", "/home", "/usr", "/proc/self", "/root", "/var", "/run"] {
+        for path in [
+            "/",
+            "/proc",
+            "/sys",
+            "/etc",
+            "/dev",
+            "/dev/null",
+            "/home",
+            "/usr",
+            "/proc/self",
+            "/root",
+            "/var",
+            "/run",
+        ] {
             let why = refused(path);
             assert!(why.contains("would open the house") || why.contains("own state"), "{path}: {why}");
         }

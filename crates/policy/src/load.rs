@@ -11,12 +11,61 @@ pub const MOST_BYTES: usize = 1 << 20;
 
 /// Words that a policy may hold, for the suggestion when one is misspelt.
 const KEYS: &[&str] = &[
-    "process", "filesystem", "mounts", "limits", "capabilities", "syscalls", "sockets", "namespaces", "sysctls",
-    "devices", "best-effort", "user", "groups", "workdir", "env", "entrypoint", "hostname", "umask", "terminal", "init",
-    "stop-signal", "stop-timeout", "timeout", "read-only", "ram", "shm-size", "mask", "unmask", "read-only-paths",
-    "proc-pid-only", "landlock", "allow-mount", "type", "source", "target", "exec", "size", "mode", "pids", "memory",
-    "memory-swap", "cpus", "ulimits", "root", "add", "drop", "base", "allow", "deny", "profile", "families", "network",
-    "nested", "time-offsets", "path",
+    "process",
+    "filesystem",
+    "mounts",
+    "limits",
+    "capabilities",
+    "syscalls",
+    "sockets",
+    "namespaces",
+    "sysctls",
+    "devices",
+    "best-effort",
+    "user",
+    "groups",
+    "workdir",
+    "env",
+    "entrypoint",
+    "hostname",
+    "umask",
+    "terminal",
+    "init",
+    "stop-signal",
+    "stop-timeout",
+    "timeout",
+    "read-only",
+    "ram",
+    "shm-size",
+    "mask",
+    "unmask",
+    "read-only-paths",
+    "proc-pid-only",
+    "landlock",
+    "allow-mount",
+    "type",
+    "source",
+    "target",
+    "exec",
+    "size",
+    "mode",
+    "pids",
+    "memory",
+    "memory-swap",
+    "cpus",
+    "ulimits",
+    "root",
+    "add",
+    "drop",
+    "base",
+    "allow",
+    "deny",
+    "profile",
+    "families",
+    "network",
+    "nested",
+    "time-offsets",
+    "path",
 ];
 
 impl Policy {
@@ -38,7 +87,10 @@ impl Policy {
     /// Reads one layer of policy; `name` is the file's, for errors. Never panics, whatever the text is.
     pub fn from_toml(text: &str, name: &str) -> Result<Policy, PolicyError> {
         if text.len() > MOST_BYTES {
-            return Err(PolicyError::new(name, "is larger than 1 MiB; that is no policy that a person has read"));
+            return Err(PolicyError::new(
+                name,
+                "is larger than 1 MiB; that is no policy that a person has read",
+            ));
         }
         toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| {
@@ -52,7 +104,8 @@ impl Policy {
                     let error = PolicyError::new(place, format!("{key:?} is no key here"));
                     match nearest(key) {
                         Some(near) => error.hint(format!("did you mean {near:?}?")),
-                        None => error.hint(message.split_once(", ").map_or(message.clone(), |(_, rest)| rest.into())),
+                        None => error
+                            .hint(message.split_once(", ").map_or(message.clone(), |(_, rest)| rest.into())),
                     }
                 }
                 None => PolicyError::new(place, message.lines().next().unwrap_or("is no TOML").to_string()),

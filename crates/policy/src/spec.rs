@@ -7,10 +7,11 @@ use donjon_confine::extensions::{Extensions, Root as RootTreeKind, Upper};
 use donjon_confine::layers::seccomp::{self, SyscallPolicy};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxDeviceBuilder, LinuxDeviceType, LinuxIdMapping,
-    LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, LinuxSeccomp, LinuxTimeOffsetBuilder, Mount as SpecMount, MountBuilder,
-    PosixRlimit, PosixRlimitBuilder, Process as SpecProcess, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxDeviceBuilder, LinuxDeviceType,
+    LinuxIdMapping, LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, LinuxSeccomp,
+    LinuxTimeOffsetBuilder, Mount as SpecMount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
+    Process as SpecProcess, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 use crate::error::PolicyError;
@@ -120,8 +121,14 @@ struct Ids {
 }
 
 impl Ids {
-    fn choose(policy: &Policy, who: &Identity, caller: &Caller, request: &Request) -> Result<Self, PolicyError> {
-        let none = Self { user_namespace: false, uids: Vec::new(), gids: Vec::new(), squash: false, idmap: false };
+    fn choose(
+        policy: &Policy,
+        who: &Identity,
+        caller: &Caller,
+        request: &Request,
+    ) -> Result<Self, PolicyError> {
+        let none =
+            Self { user_namespace: false, uids: Vec::new(), gids: Vec::new(), squash: false, idmap: false };
         let mode = policy.namespaces.user.unwrap_or_default();
         if mode == UserNamespace::Host {
             return Ok(none);
@@ -135,7 +142,13 @@ impl Ids {
         if caller.uid == 0 {
             let (first, count) = range("a container of root's")?;
             let map = vec![(0, first, count)];
-            return Ok(Self { user_namespace: true, uids: map.clone(), gids: map, squash: false, idmap: true });
+            return Ok(Self {
+                user_namespace: true,
+                uids: map.clone(),
+                gids: map,
+                squash: false,
+                idmap: true,
+            });
         }
         if mode == UserNamespace::Range {
             let (first, count) = range("range")?;
@@ -161,6 +174,10 @@ impl Ids {
 fn extensions(policy: &Policy, tree: &RootTree, ids: &Ids) -> Result<Extensions, PolicyError> {
     let ram = policy.filesystem.ram.as_deref().unwrap_or("256m");
     let mut best_effort = policy.best_effort.clone();
+    if let Some(word) = best_effort.iter().find(|word| !OPTIONAL.contains(&word.as_str())) {
+        return Err(PolicyError::new("--best-effort", format!("{word:?} is no layer that can be left out"))
+            .hint(format!("there are: {}", OPTIONAL.join(", "))));
+    }
     if !policy.limits.named {
         // Limits that nobody but the defaults asked for hold where a cgroup can be made.
         best_effort.push("cgroups".to_string());
@@ -178,6 +195,9 @@ fn extensions(policy: &Policy, tree: &RootTree, ids: &Ids) -> Result<Extensions,
         pids_limit: pids_limit(policy)?,
     })
 }
+
+/// Layers that `--best-effort` may name (R31).
+const OPTIONAL: [&str; 2] = ["cgroups", "landlock"];
 
 fn pids_limit(policy: &Policy) -> Result<Option<u64>, PolicyError> {
     match policy.limits.pids {
@@ -326,13 +346,21 @@ fn mounts(policy: &Policy, caller: &Caller, ids: &Ids) -> Result<Vec<SpecMount>,
     let mut mounts = vec![
         entry("/proc", "proc", "proc", &["nosuid", "nodev", "noexec"])?,
         entry("/dev", "tmpfs", "tmpfs", &["ro", "nosuid", "noexec", "mode=755"])?,
-        entry("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"])?,
+        entry(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+        )?,
     ];
     let shm = match &f.shm_size {
         Some(size) => vec![format!("size={}", numbers::size(size).map_err(at("--shm-size"))?)],
         None => Vec::new(),
     };
-    let shm: Vec<&str> = ["nosuid", "nodev", "noexec", "mode=1777"].into_iter().chain(shm.iter().map(String::as_str)).collect();
+    let shm: Vec<&str> = ["nosuid", "nodev", "noexec", "mode=1777"]
+        .into_iter()
+        .chain(shm.iter().map(String::as_str))
+        .collect();
     mounts.push(entry("/dev/shm", "tmpfs", "shm", &shm)?);
     mounts.push(entry("/sys", "tmpfs", "tmpfs", &["ro", "nosuid", "nodev", "noexec", "mode=755"])?);
     if !f.proc_pid_only.unwrap_or(false) {
@@ -399,9 +427,12 @@ fn tmpfs(mount: &Mount) -> Result<SpecMount, PolicyError> {
 /// Places of the container that nothing may be mounted over: the walls themselves.
 fn inside(target: &str) -> Result<(), PolicyError> {
     let path = Path::new(target);
-    let wall = ["/proc", "/sys", "/dev"].iter().find(|wall| path.starts_with(wall) && !path.starts_with("/dev/shm"));
+    let wall =
+        ["/proc", "/sys", "/dev"].iter().find(|wall| path.starts_with(wall) && !path.starts_with("/dev/shm"));
     match wall {
-        Some(wall) => Err(PolicyError::new(format!("mount at {target}"), format!("{wall} is donjon's own inside"))),
+        Some(wall) => {
+            Err(PolicyError::new(format!("mount at {target}"), format!("{wall} is donjon's own inside")))
+        }
         None if path.parent().is_none() || !path.is_absolute() => {
             Err(PolicyError::new(format!("mount at {target}"), "is no absolute path below /"))
         }
@@ -456,8 +487,12 @@ fn linux(
 ) -> Result<oci_spec::runtime::Linux, PolicyError> {
     let f = &policy.filesystem;
     let masked: Vec<String> = f.mask.iter().filter(|m| !f.unmask.contains(m)).cloned().collect();
-    let read_only: Vec<String> =
-        f.read_only_paths.iter().filter(|p| !f.unmask.contains(p) && !f.proc_pid_only.unwrap_or(false)).cloned().collect();
+    let read_only: Vec<String> = f
+        .read_only_paths
+        .iter()
+        .filter(|p| !f.unmask.contains(p) && !f.proc_pid_only.unwrap_or(false))
+        .cloned()
+        .collect();
     let mut settings: HashMap<String, String> = HashMap::new();
     // Its own network is its own to ping.
     settings.insert("net.ipv4.ping_group_range".into(), format!("{0} {0}", who.gid));
@@ -491,7 +526,11 @@ fn linux(
             .time_offsets
             .iter()
             .map(|(clock, seconds)| {
-                let offset = LinuxTimeOffsetBuilder::default().secs(*seconds).nanosecs(0u32).build().map_err(internal)?;
+                let offset = LinuxTimeOffsetBuilder::default()
+                    .secs(*seconds)
+                    .nanosecs(0u32)
+                    .build()
+                    .map_err(internal)?;
                 Ok((clock.clone(), offset))
             })
             .collect::<Result<HashMap<_, _>, PolicyError>>()?;
@@ -535,7 +574,8 @@ fn resources(policy: &Policy) -> Result<LinuxResources, PolicyError> {
     if let Some(memory) = &l.memory {
         let bytes = numbers::size(memory).map_err(at("--memory"))?;
         if bytes < 512 * 1024 {
-            return Err(PolicyError::new("--memory", format!("{memory}: no program fits")).hint("write at least 512k"));
+            return Err(PolicyError::new("--memory", format!("{memory}: no program fits"))
+                .hint("write at least 512k"));
         }
         let swap = match l.memory_swap.as_deref() {
             None => bytes,
@@ -543,10 +583,17 @@ fn resources(policy: &Policy) -> Result<LinuxResources, PolicyError> {
             Some(word) => numbers::size(word).map_err(at("--memory-swap"))?,
         };
         if swap < bytes {
-            return Err(PolicyError::new("--memory-swap", "is memory and swap together, so at least --memory"));
+            return Err(PolicyError::new(
+                "--memory-swap",
+                "is memory and swap together, so at least --memory",
+            ));
         }
         let signed = |n: u64| i64::try_from(n).unwrap_or(-1);
-        let memory = LinuxMemoryBuilder::default().limit(signed(bytes)).swap(signed(swap)).build().map_err(internal)?;
+        let memory = LinuxMemoryBuilder::default()
+            .limit(signed(bytes))
+            .swap(signed(swap))
+            .build()
+            .map_err(internal)?;
         resources = resources.memory(memory);
     }
     if let Some(cpus) = l.cpus {

@@ -4,7 +4,9 @@ use donjon_confine::extensions::Root;
 use donjon_confine::{Extensions, Host, Plan};
 
 use crate::model::{Mount, MountKind, UserNamespace};
-use crate::words::{capabilities, devices, environment, mounts, numbers, security, signals, sysctls, ulimits};
+use crate::words::{
+    capabilities, devices, environment, mounts, numbers, security, signals, sysctls, ulimits,
+};
 use crate::{Caller, Identity, Policy, Request, RootTree, to_spec};
 
 fn tree() -> RootTree {
@@ -16,7 +18,12 @@ fn alice() -> Caller {
 }
 
 fn request() -> Request {
-    Request { args: vec!["true".into()], id: "0123456789abcdef".into(), range: Some((100_000, 65_536)), cgroup: None }
+    Request {
+        args: vec!["true".into()],
+        id: "0123456789abcdef".into(),
+        range: Some((100_000, 65_536)),
+        cgroup: None,
+    }
 }
 
 fn root_inside() -> Identity {
@@ -24,7 +31,7 @@ fn root_inside() -> Identity {
 }
 
 fn host(uid: u32) -> Host {
-    Host { uid, gid: uid, kernel: (6, 18), landlock_abi: 7 }
+    Host { uid, gid: uid, kernel: (6, 18), landlock_abi: 7, cgroups: Default::default() }
 }
 
 #[test]
@@ -71,8 +78,12 @@ fn an_unknown_key_is_an_error_with_its_line_and_the_nearest_known_key() {
 
 #[test]
 fn a_later_layer_has_the_last_word_and_lists_grow() {
-    let base = Policy::from_toml("[limits]\npids = 3\nmemory = \"1g\"\n[capabilities]\ndrop = [\"KILL\"]", "a").unwrap();
-    let later = Policy::from_toml("[limits]\nmemory = \"2g\"\n[capabilities]\nadd = [\"KILL\", \"CHOWN\"]", "b").unwrap();
+    let base =
+        Policy::from_toml("[limits]\npids = 3\nmemory = \"1g\"\n[capabilities]\ndrop = [\"KILL\"]", "a")
+            .unwrap();
+    let later =
+        Policy::from_toml("[limits]\nmemory = \"2g\"\n[capabilities]\nadd = [\"KILL\", \"CHOWN\"]", "b")
+            .unwrap();
     let merged = base.merge(later, "b").unwrap();
     assert_eq!(merged.limits.pids, Some(3));
     assert_eq!(merged.limits.memory.as_deref(), Some("2g"));
@@ -95,11 +106,21 @@ fn contradictions_within_one_layer_are_refused() {
 
 #[test]
 fn a_program_that_is_not_root_has_no_capability_but_those_that_were_named() {
-    let who = Identity { uid: 1001, gid: 1001, name: "alice".into(), home: "/".into(), ..Identity::default() };
+    let who =
+        Identity { uid: 1001, gid: 1001, name: "alice".into(), home: "/".into(), ..Identity::default() };
     let mut policy = Policy::defaults().unwrap();
     let caps = |policy: &Policy| {
         let spec = to_spec(policy, &tree(), &who, &alice(), &request()).unwrap();
-        spec.process().as_ref().unwrap().capabilities().as_ref().unwrap().ambient().clone().unwrap_or_default().len()
+        spec.process()
+            .as_ref()
+            .unwrap()
+            .capabilities()
+            .as_ref()
+            .unwrap()
+            .ambient()
+            .clone()
+            .unwrap_or_default()
+            .len()
     };
     assert_eq!(caps(&policy), 0);
     policy.capabilities.add.push("NET_BIND_SERVICE".into());
@@ -151,13 +172,24 @@ fn words_mean_what_podman_s_mean_or_are_refused() {
 #[test]
 fn mounts_are_read_as_podman_reads_them_and_unknown_options_refused() {
     let v = mounts::volume("/a:/b:ro,noexec").unwrap();
-    assert_eq!((v.source.as_deref(), v.target.as_str(), v.read_only, v.exec), (Some("/a"), "/b", true, Some(false)));
-    for bad in ["/a", "name:/b", "/a:b", "/a:/b:shared", "/a:/b:ro,rw", "/a:/b:Z", "/a:/../b", "/a:/", "a:b:c:d"] {
+    assert_eq!(
+        (v.source.as_deref(), v.target.as_str(), v.read_only, v.exec),
+        (Some("/a"), "/b", true, Some(false))
+    );
+    for bad in
+        ["/a", "name:/b", "/a:b", "/a:/b:shared", "/a:/b:ro,rw", "/a:/b:Z", "/a:/../b", "/a:/", "a:b:c:d"]
+    {
         assert!(mounts::volume(bad).is_err(), "{bad}");
     }
     let m = mounts::mount("type=bind,src=/a,dst=/b,ro").unwrap();
     assert!(m.read_only);
-    for bad in ["type=bind,dst=/b", "src=/a,dst=/b", "type=image,src=x,dst=/b", "type=tmpfs,src=/a,dst=/b", "type=bind,src=/a,dst=/b,U"] {
+    for bad in [
+        "type=bind,dst=/b",
+        "src=/a,dst=/b",
+        "type=image,src=x,dst=/b",
+        "type=tmpfs,src=/a,dst=/b",
+        "type=bind,src=/a,dst=/b,U",
+    ] {
         assert!(mounts::mount(bad).is_err(), "{bad}");
     }
     let t = mounts::tmpfs("/t:size=1m,mode=700").unwrap();
@@ -180,7 +212,14 @@ fn the_environment_takes_no_patterns() {
 fn security_options_can_only_narrow() {
     let mut p = Policy::default();
     assert!(security::security_opt("no-new-privileges", &mut p).is_ok());
-    for bad in ["no-new-privileges=false", "seccomp=unconfined", "apparmor=unconfined", "label=disable", "mask=proc", "x"] {
+    for bad in [
+        "no-new-privileges=false",
+        "seccomp=unconfined",
+        "apparmor=unconfined",
+        "label=disable",
+        "mask=proc",
+        "x",
+    ] {
         assert!(security::security_opt(bad, &mut p).is_err(), "{bad}");
     }
     security::security_opt("unmask=/proc/kcore:/proc/keys", &mut p).unwrap();

@@ -20,6 +20,18 @@ use crate::process::{Identity, read_all};
 use crate::state::{State, StateError, Status};
 use crate::store::StoreError;
 
+/// Everything that donjon puts into a container's directory.
+pub(crate) const FILES: &[&str] = &[
+    "config.json",
+    "config.json.new",
+    "state.json",
+    "state.json.new",
+    "events.jsonl",
+    "log.jsonl",
+    "log.jsonl.1",
+    "lock",
+];
+
 /// Largest state.json that is read, in bytes.
 const MAX_STATE: usize = 1024 * 1024;
 /// Largest config.json that is read, in bytes.
@@ -157,7 +169,8 @@ impl Container {
 
     /// Writes the specification down.
     pub fn write_config(&self, spec: &oci_spec::runtime::Spec) -> Result<(), StoreError> {
-        let json = serde_json::to_vec(spec).map_err(|_| self.io("write the configuration of", Errno::INVAL))?;
+        let json =
+            serde_json::to_vec(spec).map_err(|_| self.io("write the configuration of", Errno::INVAL))?;
         self.replace("config.json", &json)
     }
 

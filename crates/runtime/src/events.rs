@@ -114,7 +114,10 @@ impl Recorder {
         Ok(Self {
             container: container.id.to_string(),
             warden: rustix::process::getpid().as_raw_nonzero().get(),
-            dir: container.dir().try_clone_to_owned().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE))?,
+            dir: container
+                .dir()
+                .try_clone_to_owned()
+                .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE))?,
             file: None,
             seen: BTreeMap::new(),
             events: Vec::new(),
@@ -199,7 +202,9 @@ impl Recorder {
     /// A full disk or a full file loses records, never the container: nobody is told but the reader, who sees the
     /// file's size.
     fn write(&mut self, index: usize) {
-        let (Some(event), Some(written)) = (self.events.get(index), self.written.get_mut(index)) else { return };
+        let (Some(event), Some(written)) = (self.events.get(index), self.written.get_mut(index)) else {
+            return;
+        };
         if *written == event.count {
             return;
         }
@@ -210,7 +215,8 @@ impl Recorder {
             self.file = rustix::fs::openat(&self.dir, c"events.jsonl", flags, Mode::RUSR | Mode::WUSR).ok();
         }
         let Some(file) = &self.file else { return };
-        let room = rustix::fs::fstat(file).is_ok_and(|s| (s.st_size as u64).saturating_add(line.len() as u64) <= MAX_FILE);
+        let room = rustix::fs::fstat(file)
+            .is_ok_and(|s| (s.st_size as u64).saturating_add(line.len() as u64) <= MAX_FILE);
         if room && write_all(file.as_fd(), &line).is_ok() {
             *written = event.count;
         }
@@ -266,7 +272,8 @@ fn cut(mut text: String) -> String {
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        let direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let direction =
+            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if c.is_control() || direction {
             shown.extend(c.escape_default());
         } else {

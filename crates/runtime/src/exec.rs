@@ -85,7 +85,12 @@ impl Target {
         }
         let identity = state.init.ok_or_else(not_running)?;
         let pidfd = identity.open().map_err(RunError::io("open the container's first process"))?;
-        Ok(Self { identity, pidfd: pidfd.ok_or_else(not_running)?, spec: container.config()?, cgroups: state.cgroups })
+        Ok(Self {
+            identity,
+            pidfd: pidfd.ok_or_else(not_running)?,
+            spec: container.config()?,
+            cgroups: state.cgroups,
+        })
     }
 
     /// Whether the first process still lives.
@@ -128,7 +133,8 @@ pub fn exec(
         .map_err(RunError::io("warden: connect the terminal"))?;
     let pidfd = child.release().ok_or_else(|| RunError::io("warden: follow the process")(Errno::SRCH))?;
     let limit = TimeLimit { after: None, stop_signal: Signal::TERM, stop_timeout: Duration::ZERO };
-    let warden = Warden { pidfd, watched: Watched::Further, listener, recorder, signals, output, limit, limits: None };
+    let warden =
+        Warden { pidfd, watched: Watched::Further, listener, recorder, signals, output, limit, limits: None };
     let ended = warden.watch();
     settings.restore();
     Ok(ended)

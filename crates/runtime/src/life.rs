@@ -126,7 +126,11 @@ fn running(container: &Container) -> Result<(State, Init), LifeError> {
 }
 
 fn signal_error(state: &State, signal: Signal, errno: Errno) -> LifeError {
-    LifeError::Signal { name: state.name.clone(), signal: crate::warden::signals::name(signal.as_raw()), errno }
+    LifeError::Signal {
+        name: state.name.clone(),
+        signal: crate::warden::signals::name(signal.as_raw()),
+        errno,
+    }
 }
 
 /// Sends a signal to a running container's first process. One that would end any other process ends this one too.
@@ -272,7 +276,10 @@ mod tests {
     #[test]
     fn stop_ends_a_program_without_handlers_at_once_and_one_with_a_handler_in_its_own_way() {
         let (_scratch, store) = store();
-        for (script, expected) in [("exec sleep 60", (None, Some(9))), ("trap 'exit 7' TERM; while :; do sleep 0.05; done", (Some(7), None))] {
+        for (script, expected) in [
+            ("exec sleep 60", (None, Some(9))),
+            ("trap 'exit 7' TERM; while :; do sleep 0.05; done", (Some(7), None)),
+        ] {
             let (warden, mut child) = with_process(&store, &["/bin/sh", "-c", script]);
             std::thread::sleep(Duration::from_millis(100));
             let begin = Instant::now();

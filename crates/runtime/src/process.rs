@@ -193,7 +193,8 @@ mod tests {
 
     #[test]
     fn a_name_full_of_parentheses_does_not_move_the_fields() {
-        let line = b"42 (a) S 1 (b) c)) R 7 1 1 0 -1 4194560 1 2 3 4 11 13 5 6 20 0 1 0 987654 1000 55 1844\n";
+        let line =
+            b"42 (a) S 1 (b) c)) R 7 1 1 0 -1 4194560 1 2 3 4 11 13 5 6 20 0 1 0 987654 1000 55 1844\n";
         let stat = Stat::parse(line).unwrap();
         assert_eq!(
             stat,
@@ -222,7 +223,8 @@ mod tests {
 
     #[test]
     fn a_signal_counts_as_handled_when_it_is_blocked_ignored_or_caught() {
-        let status = b"Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000000002\nSigCgt:\t0000000000004000\n";
+        let status =
+            b"Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000000002\nSigCgt:\t0000000000004000\n";
         let d = Dispositions::parse(status);
         assert!(!d.is_default(Signal::HUP) && !d.is_default(Signal::INT) && !d.is_default(Signal::TERM));
         assert!(d.is_default(Signal::QUIT));

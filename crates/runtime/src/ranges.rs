@@ -31,7 +31,8 @@ impl Store {
         let dir = self.ranges()?;
         rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(fail("lock"))?;
         // By chance, so that a range is not taken up again at once after its container has ended.
-        let start = container.id.as_str().get(..4).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0);
+        let start =
+            container.id.as_str().get(..4).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0);
         for n in 0..COUNT {
             let index = start.wrapping_add(n) % COUNT;
             let name = index.to_string();
@@ -48,7 +49,8 @@ impl Store {
             }
             // Its container is gone, and the lock keeps everybody else from seeing the gap.
             rustix::fs::unlinkat(&dir, &*name, AtFlags::empty()).map_err(fail("free a range of ids in"))?;
-            rustix::fs::symlinkat(container.id.as_str(), &dir, &*name).map_err(fail("take a range of ids in"))?;
+            rustix::fs::symlinkat(container.id.as_str(), &dir, &*name)
+                .map_err(fail("take a range of ids in"))?;
             return Ok((FIRST.0 + index * SIZE, SIZE));
         }
         Err(fail("find a free range of ids in")(Errno::NOSPC))
@@ -113,7 +115,10 @@ fn range_of(text: &str, uid: u32, name: Option<&str>) -> Option<(u32, u32)> {
 }
 
 /// Opens the directory of ranges, making it when it is missing.
-pub(crate) fn directory(store: &Path, root: impl std::os::fd::AsFd) -> Result<std::os::fd::OwnedFd, StoreError> {
+pub(crate) fn directory(
+    store: &Path,
+    root: impl std::os::fd::AsFd,
+) -> Result<std::os::fd::OwnedFd, StoreError> {
     let fail = |errno| StoreError::Io { what: "open", path: store.join("ranges"), errno };
     match rustix::fs::mkdirat(&root, c"ranges", Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -147,7 +152,11 @@ mod tests {
         store.remove(first).unwrap();
         // Another container whose search begins at the same place takes it over.
         let again = store.create(None).unwrap();
-        std::fs::rename(store.path().join("containers").join(again.id.as_str()), store.path().join("containers").join(id.as_str())).unwrap();
+        std::fs::rename(
+            store.path().join("containers").join(again.id.as_str()),
+            store.path().join("containers").join(id.as_str()),
+        )
+        .unwrap();
         let again = store.find(id.as_str()).unwrap();
         store.take_range(&again).unwrap();
         assert!(std::fs::read_dir(&path).unwrap().count() <= before + 1);

@@ -151,7 +151,8 @@ impl Notes {
                 .map(|file| (path.clone(), file))
                 .map_err(RunError::io(format!("{flag}: make {}", path.display())))
         };
-        let cidfile = launch.cidfile.as_ref().map(|path| open("--cidfile", path, OFlags::EXCL)).transpose()?;
+        let cidfile =
+            launch.cidfile.as_ref().map(|path| open("--cidfile", path, OFlags::EXCL)).transpose()?;
         let pidfile = launch.pidfile.as_ref().map(|path| open("--pidfile", path, OFlags::TRUNC)).transpose();
         match pidfile {
             Ok(pidfile) => Ok(Self { cidfile, pidfile }),
@@ -183,6 +184,9 @@ impl Notes {
 /// Closes whatever the caller's shell left open above standard error: neither a warden nor a container may hold it
 /// (R6). To be called when this process has nothing open itself, before the store is opened.
 pub fn close_inherited() -> Result<(), RunError> {
+    if !donjon_confine::hooks::protects("close-fds") {
+        return Ok(());
+    }
     donjon_sys::process::close_from(3).map_err(RunError::io("close the descriptors of the caller"))
 }
 
@@ -203,7 +207,8 @@ pub fn foreground(store: &Store, container: Container, launch: Launch) -> Result
     let settings = Settings::now();
     let auto_remove = launch.auto_remove;
     let started = Start { store, container: &container, signals, detached: false }.run(launch);
-    let started = started.and_then(|s| notes.fill(&container.id, s.pid).map(|()| (s.warden, s.state, s.groups)));
+    let started =
+        started.and_then(|s| notes.fill(&container.id, s.pid).map(|()| (s.warden, s.state, s.groups)));
     let (warden, state, groups) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -224,7 +229,8 @@ pub fn foreground(store: &Store, container: Container, launch: Launch) -> Result
 
 /// Starts a container in the background and returns its id once its program runs.
 pub fn detached(store: &Store, container: Container, launch: Launch) -> Result<Id, RunError> {
-    let prepared = store.refuse_exposed(&launch.spec).map_err(RunError::from).and_then(|()| Notes::open(&launch));
+    let prepared =
+        store.refuse_exposed(&launch.spec).map_err(RunError::from).and_then(|()| Notes::open(&launch));
     let notes = match prepared {
         Ok(notes) => notes,
         Err(error) => {
@@ -378,7 +384,8 @@ impl Start<'_> {
         let mut child = Child::spawn(&plan, &streams, made.get())?;
         streams.close_ends();
         // The child makes its mounts now: time to write things down.
-        let identity = Identity::of(child.pid()).map_err(RunError::io("state: read the start time of the container"))?;
+        let identity =
+            Identity::of(child.pid()).map_err(RunError::io("state: read the start time of the container"))?;
         let mut state = State::new(&self.container.id, &self.container.name);
         state.image = image;
         state.command = command(&spec);
@@ -388,7 +395,8 @@ impl Start<'_> {
         state.stop_signal = stop_signal.as_raw();
         state.stop_timeout = launch.stop_timeout.as_secs();
         state.init = Some(identity);
-        let warden = Identity::of(rustix::process::getpid()).map_err(RunError::io("state: read my start time"))?;
+        let warden =
+            Identity::of(rustix::process::getpid()).map_err(RunError::io("state: read my start time"))?;
         state.warden = Some(warden);
         state.notes = plan.notes().to_vec();
         state.cgroups = made.get().paths();
@@ -396,7 +404,8 @@ impl Start<'_> {
         self.container.write_config(&spec)?;
         self.container.write_state(&state)?;
         let status = open_status(child.pid()).ok();
-        let recorder = Recorder::new(self.container).map_err(RunError::io("warden: open the record of refusals"))?;
+        let recorder =
+            Recorder::new(self.container).map_err(RunError::io("warden: open the record of refusals"))?;
 
         let limits = plan.cgroup().map(|group| group.limits.clone()).unwrap_or_default();
         let events = made.get().events();
@@ -416,7 +425,8 @@ impl Start<'_> {
             .output(handover.console, interactive)
             .map_err(RunError::io("warden: connect the container's terminal"))?;
         let pid = child.pid().as_raw_nonzero().get();
-        let pidfd = child.release().ok_or_else(|| RunError::io("warden: follow the container")(Errno::SRCH))?;
+        let pidfd =
+            child.release().ok_or_else(|| RunError::io("warden: follow the container")(Errno::SRCH))?;
         let warden = Warden {
             pidfd,
             watched: Watched::Init(status),

@@ -132,7 +132,10 @@ impl State {
         let damaged = |why: String| StateError::Damaged { path: path.to_path_buf(), why };
         let state: Self = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
         if state.version != VERSION {
-            return Err(damaged(format!("format {} was written by another donjon; this one reads {VERSION}", state.version)));
+            return Err(damaged(format!(
+                "format {} was written by another donjon; this one reads {VERSION}",
+                state.version
+            )));
         }
         if state.id != id.as_str() {
             return Err(damaged("it is the record of another container".to_string()));

@@ -85,11 +85,17 @@ impl StoreError {
                 "move {} away, or set XDG_RUNTIME_DIR to a directory of yours that nobody else can enter",
                 path.display()
             )),
-            Self::NameTaken { name, .. } => Some(format!("choose another name, or remove that one: donjon rm {name}")),
+            Self::NameTaken { name, .. } => {
+                Some(format!("choose another name, or remove that one: donjon rm {name}"))
+            }
             Self::NotFound(_) => Some("donjon ps -a lists all containers".to_string()),
             Self::Ambiguous { .. } => Some("give more digits of the id, or the name".to_string()),
-            Self::Exposed { .. } => Some("mount a directory that does not hold the state directory".to_string()),
-            Self::Io { errno: Errno::NOSPC | Errno::DQUOT, .. } => Some("the disk is full: make room there".to_string()),
+            Self::Exposed { .. } => {
+                Some("mount a directory that does not hold the state directory".to_string())
+            }
+            Self::Io { errno: Errno::NOSPC | Errno::DQUOT, .. } => {
+                Some("the disk is full: make room there".to_string())
+            }
             Self::Io { errno: Errno::ACCESS | Errno::ROFS, .. } => {
                 Some("set XDG_RUNTIME_DIR to a directory of yours".to_string())
             }
@@ -192,7 +198,10 @@ impl Store {
                 Err(errno) => return Err(self.io("take a name in", errno)),
             }
             if let Some(holder) = self.free_stale_name(name)? {
-                return Err(StoreError::NameTaken { name: name.to_string(), holder: holder.short().to_string() });
+                return Err(StoreError::NameTaken {
+                    name: name.to_string(),
+                    holder: holder.short().to_string(),
+                });
             }
         }
         Err(self.io("take a name in", Errno::AGAIN))
@@ -201,8 +210,13 @@ impl Store {
     /// Removes a name whose container is gone; returns the holder of a name that is in use. The lock makes looking
     /// and removing one act: without it, a second caller could remove the name that a first one had just taken.
     fn free_stale_name(&self, name: &Name) -> Result<Option<Id>, StoreError> {
-        let lock = rustix::fs::openat(&self.names, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| self.io("open", e))?;
+        let lock = rustix::fs::openat(
+            &self.names,
+            c".",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|e| self.io("open", e))?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|e| self.io("lock", e))?;
         match self.holder(name) {
             Some(id) if self.has(&id) => Ok(Some(id)),
@@ -227,7 +241,8 @@ impl Store {
         if let Some(id) = Id::parse(text).filter(|id| self.has(id)) {
             return self.open_container(id);
         }
-        if let Some(id) = Name::parse(text).ok().and_then(|name| self.holder(&name)).filter(|id| self.has(id)) {
+        if let Some(id) = Name::parse(text).ok().and_then(|name| self.holder(&name)).filter(|id| self.has(id))
+        {
             return self.open_container(id);
         }
         let hex = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -286,6 +301,14 @@ impl Store {
         {
             let _ = rustix::fs::unlinkat(&self.names, name.as_str(), AtFlags::empty());
         }
+        // By their names first: that takes no descriptor, of which there may be none left.
+        for name in crate::container::FILES {
+            let _ = rustix::fs::unlinkat(container.dir(), *name, AtFlags::empty());
+        }
+        match rustix::fs::unlinkat(&self.containers, container.id.as_str(), AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(_) => {}
+        }
         match empty_directory(container.dir(), 0) {
             // Gone already: its warden, or somebody else, was faster.
             Ok(()) | Err(Errno::NOENT) => {}
@@ -302,11 +325,13 @@ impl Store {
         let mut own = None;
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
             let options = mount.options().as_deref().unwrap_or_default();
-            let bind = mount.typ().as_deref() == Some("bind") || options.iter().any(|o| o == "bind" || o == "rbind");
+            let bind =
+                mount.typ().as_deref() == Some("bind") || options.iter().any(|o| o == "bind" || o == "rbind");
             let Some(source) = mount.source().as_deref().filter(|_| bind) else { continue };
             let Ok(source) = std::fs::canonicalize(source) else { continue };
-            let own: &PathBuf =
-                own.get_or_insert_with(|| std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone()));
+            let own: &PathBuf = own.get_or_insert_with(|| {
+                std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone())
+            });
             if own.starts_with(&source) || source.starts_with(own) {
                 return Err(StoreError::Exposed { field: format!("mounts[{index}]"), path: source });
             }
@@ -378,7 +403,10 @@ fn open_private(at: BorrowedFd<'_>, name: &Path, full: &Path) -> Result<OwnedFd,
         return Err(not_ours(format!("belongs to user {}, not to you", stat.st_uid)));
     }
     if stat.st_mode & 0o077 != 0 {
-        return Err(not_ours(format!("is open to others (mode {:04o}, must be 0700)", stat.st_mode & 0o7777)));
+        return Err(not_ours(format!(
+            "is open to others (mode {:04o}, must be 0700)",
+            stat.st_mode & 0o7777
+        )));
     }
     Ok(dir)
 }

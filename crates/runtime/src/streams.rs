@@ -38,12 +38,19 @@ enum WardensEnd {
 
 impl Streams {
     /// Opens what a container needs: its own terminal, pipes into the log, or the caller's streams.
-    pub fn open(container: &Container, detached: bool, terminal: bool, interactive: bool) -> Result<Self, Errno> {
+    pub fn open(
+        container: &Container,
+        detached: bool,
+        terminal: bool,
+        interactive: bool,
+    ) -> Result<Self, Errno> {
         match (terminal, detached) {
             (true, false) => Ok(Self { ends: None, warden: WardensEnd::Terminal, input: None }),
-            (true, true) => {
-                Ok(Self { ends: None, warden: WardensEnd::TerminalToLog(Writer::new(container)?), input: None })
-            }
+            (true, true) => Ok(Self {
+                ends: None,
+                warden: WardensEnd::TerminalToLog(Writer::new(container)?),
+                input: None,
+            }),
             (false, false) => Self::inherited(interactive),
             (false, true) => Self::logged(container, interactive),
         }

@@ -97,7 +97,9 @@ struct Watched {
 }
 
 fn namespace(pid: i32) -> Option<Vec<u8>> {
-    rustix::fs::readlinkat(CWD, format!("/proc/{pid}/ns/pid"), Vec::new()).ok().map(std::ffi::CString::into_bytes)
+    rustix::fs::readlinkat(CWD, format!("/proc/{pid}/ns/pid"), Vec::new())
+        .ok()
+        .map(std::ffi::CString::into_bytes)
 }
 
 impl Tracer {
@@ -182,7 +184,12 @@ impl Tracer {
     fn failed(&mut self, pid: i32, nr: u64, args: [u64; 6], errno: Errno) {
         let Some(call) = i32::try_from(nr).ok().and_then(name) else { return };
         let wanted = match errno {
-            Errno::PERM | Errno::ACCESS | Errno::ROFS | Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT | Errno::NETUNREACH => true,
+            Errno::PERM
+            | Errno::ACCESS
+            | Errno::ROFS
+            | Errno::AFNOSUPPORT
+            | Errno::PROTONOSUPPORT
+            | Errno::NETUNREACH => true,
             // These are the answers of a limit only in these calls.
             Errno::AGAIN => matches!(call, "fork" | "vfork" | "clone" | "clone3"),
             Errno::XDEV => matches!(call, "rename" | "renameat" | "renameat2" | "link" | "linkat"),
@@ -199,13 +206,21 @@ impl Tracer {
             comm: String::from_utf8_lossy(comm.strip_suffix(b"\n").unwrap_or(&comm)).into_owned(),
             call: call.to_string(),
             // Pointers differ from call to call; numbers are kept where they say something.
-            args: if PATHS.iter().any(|(name, ..)| *name == call) { [0; 6] } else { args.map(|a| if a > u64::from(u32::MAX) { 0 } else { a }) },
-            by_mode: path.as_deref().filter(|_| errno == Errno::ACCESS).and_then(|path| by_mode(pid, path, writes)),
+            args: if PATHS.iter().any(|(name, ..)| *name == call) {
+                [0; 6]
+            } else {
+                args.map(|a| if a > u64::from(u32::MAX) { 0 } else { a })
+            },
+            by_mode: path
+                .as_deref()
+                .filter(|_| errno == Errno::ACCESS)
+                .and_then(|path| by_mode(pid, path, writes)),
             path,
             errno,
             writes,
         };
-        if let Some((_, count)) = self.places.get(&failed).and_then(|place| self.found.failed.get_mut(*place)) {
+        if let Some((_, count)) = self.places.get(&failed).and_then(|place| self.found.failed.get_mut(*place))
+        {
             *count += 1;
         } else if self.places.len() < MOST {
             self.places.insert(failed.clone(), self.found.failed.len());
@@ -216,16 +231,50 @@ impl Tracer {
 
 /// Calls on a path: the argument that holds it, and the one that holds the directory it is relative to.
 const PATHS: [(&str, usize, Option<usize>); 44] = [
-    ("open", 0, None), ("creat", 0, None), ("openat", 1, Some(0)), ("openat2", 1, Some(0)), ("access", 0, None),
-    ("faccessat", 1, Some(0)), ("faccessat2", 1, Some(0)), ("stat", 0, None), ("lstat", 0, None),
-    ("newfstatat", 1, Some(0)), ("statx", 1, Some(0)), ("readlink", 0, None), ("readlinkat", 1, Some(0)),
-    ("chdir", 0, None), ("mkdir", 0, None), ("mkdirat", 1, Some(0)), ("rmdir", 0, None), ("unlink", 0, None),
-    ("unlinkat", 1, Some(0)), ("rename", 1, None), ("renameat", 3, Some(2)), ("renameat2", 3, Some(2)),
-    ("link", 1, None), ("linkat", 3, Some(2)), ("symlink", 1, None), ("symlinkat", 2, Some(1)), ("chmod", 0, None),
-    ("fchmodat", 1, Some(0)), ("fchmodat2", 1, Some(0)), ("chown", 0, None), ("lchown", 0, None),
-    ("fchownat", 1, Some(0)), ("truncate", 0, None), ("utimensat", 1, Some(0)), ("utimes", 0, None),
-    ("mknod", 0, None), ("mknodat", 1, Some(0)), ("setxattr", 0, None), ("lsetxattr", 0, None), ("execve", 0, None),
-    ("execveat", 1, Some(0)), ("mount", 1, None), ("umount2", 0, None), ("inotify_add_watch", 1, None),
+    ("open", 0, None),
+    ("creat", 0, None),
+    ("openat", 1, Some(0)),
+    ("openat2", 1, Some(0)),
+    ("access", 0, None),
+    ("faccessat", 1, Some(0)),
+    ("faccessat2", 1, Some(0)),
+    ("stat", 0, None),
+    ("lstat", 0, None),
+    ("newfstatat", 1, Some(0)),
+    ("statx", 1, Some(0)),
+    ("readlink", 0, None),
+    ("readlinkat", 1, Some(0)),
+    ("chdir", 0, None),
+    ("mkdir", 0, None),
+    ("mkdirat", 1, Some(0)),
+    ("rmdir", 0, None),
+    ("unlink", 0, None),
+    ("unlinkat", 1, Some(0)),
+    ("rename", 1, None),
+    ("renameat", 3, Some(2)),
+    ("renameat2", 3, Some(2)),
+    ("link", 1, None),
+    ("linkat", 3, Some(2)),
+    ("symlink", 1, None),
+    ("symlinkat", 2, Some(1)),
+    ("chmod", 0, None),
+    ("fchmodat", 1, Some(0)),
+    ("fchmodat2", 1, Some(0)),
+    ("chown", 0, None),
+    ("lchown", 0, None),
+    ("fchownat", 1, Some(0)),
+    ("truncate", 0, None),
+    ("utimensat", 1, Some(0)),
+    ("utimes", 0, None),
+    ("mknod", 0, None),
+    ("mknodat", 1, Some(0)),
+    ("setxattr", 0, None),
+    ("lsetxattr", 0, None),
+    ("execve", 0, None),
+    ("execveat", 1, Some(0)),
+    ("mount", 1, None),
+    ("umount2", 0, None),
+    ("inotify_add_watch", 1, None),
 ];
 
 /// The path that a call is about.
@@ -246,7 +295,9 @@ fn path_of(pid: i32, call: &str, args: &[u64; 6]) -> Option<String> {
         return Some(text);
     }
     let link = |name: String| {
-        rustix::fs::readlinkat(CWD, name, Vec::new()).ok().map(|l| String::from_utf8_lossy(l.as_bytes()).into_owned())
+        rustix::fs::readlinkat(CWD, name, Vec::new())
+            .ok()
+            .map(|l| String::from_utf8_lossy(l.as_bytes()).into_owned())
     };
     let base = match dir.and_then(|dir| args.get(dir)).map(|fd| *fd as i32) {
         // AT_FDCWD
@@ -265,8 +316,8 @@ fn writes(call: &str, args: &[u64; 6]) -> bool {
         "openat2" => return false,
         "access" => return args[1] & 2 != 0,
         "faccessat" | "faccessat2" => return args[2] & 2 != 0,
-        "stat" | "lstat" | "newfstatat" | "statx" | "readlink" | "readlinkat" | "chdir" | "execve" | "execveat"
-        | "inotify_add_watch" => return false,
+        "stat" | "lstat" | "newfstatat" | "statx" | "readlink" | "readlinkat" | "chdir" | "execve"
+        | "execveat" | "inotify_add_watch" => return false,
         _ => return true,
     };
     // O_WRONLY, O_RDWR, O_CREAT, O_TRUNC
@@ -275,9 +326,15 @@ fn writes(call: &str, args: &[u64; 6]) -> bool {
 
 /// Whether owner and mode of a file, as the container sees them, explain that it was refused.
 fn by_mode(pid: i32, path: &str, writes: bool) -> Option<String> {
-    let root = rustix::fs::open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty()).ok()?;
+    let root = rustix::fs::open(
+        format!("/proc/{pid}/root"),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .ok()?;
     let file = donjon_confine::resolve::in_root(&root, path, OFlags::PATH).or_else(|_| {
-        let above = path.rsplit_once('/').map_or("/", |(above, _)| if above.is_empty() { "/" } else { above });
+        let above =
+            path.rsplit_once('/').map_or("/", |(above, _)| if above.is_empty() { "/" } else { above });
         donjon_confine::resolve::in_root(&root, above, OFlags::PATH)
     });
     let stat = rustix::fs::fstat(file.ok()?).ok()?;
@@ -305,7 +362,9 @@ mod tests {
     #[test]
     fn a_call_writes_by_its_flags() {
         assert!(writes("open", &[0, 0o101, 0, 0, 0, 0]) && !writes("open", &[0, 0, 0, 0, 0, 0]));
-        assert!(writes("openat", &[0, 0, 1, 0, 0, 0]) && writes("mkdir", &[0; 6]) && !writes("execve", &[0; 6]));
+        assert!(
+            writes("openat", &[0, 0, 1, 0, 0, 0]) && writes("mkdir", &[0; 6]) && !writes("execve", &[0; 6])
+        );
     }
 
     #[test]

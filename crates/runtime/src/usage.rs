@@ -58,7 +58,8 @@ impl Usage {
 pub fn members(init: i32) -> Result<Vec<Member>, Errno> {
     let namespace = pid_namespace(init)?;
     let mut found = Vec::new();
-    let proc = rustix::fs::open(c"/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let proc =
+        rustix::fs::open(c"/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     for entry in rustix::fs::Dir::read_from(&proc)? {
         let Ok(name) = entry?.file_name().to_owned().into_string() else { continue };
         let Ok(pid) = name.parse::<i32>() else { continue };

@@ -78,9 +78,7 @@ pub fn clone3(
 /// is itself such a child.
 pub fn fork(body: impl FnOnce() -> u8) -> Result<Pid, Errno> {
     // SAFETY: no stack and no shared memory is asked for: the child runs on its own copy, as in `clone3`.
-    let pid = unsafe {
-        libc::syscall(libc::SYS_clone, libc::SIGCHLD as u64, 0u64, 0u64, 0u64, 0u64)
-    };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as u64, 0u64, 0u64, 0u64, 0u64) };
     if pid == 0 {
         run_child(body);
     }

@@ -64,11 +64,7 @@ pub fn create_ruleset(attr: &RulesetAttr) -> Result<OwnedFd, Errno> {
 }
 
 /// Grants `allowed` to everything below `parent` (an `O_PATH` descriptor of a directory or file).
-pub fn add_path_beneath(
-    ruleset: BorrowedFd<'_>,
-    parent: BorrowedFd<'_>,
-    allowed: u64,
-) -> Result<(), Errno> {
+pub fn add_path_beneath(ruleset: BorrowedFd<'_>, parent: BorrowedFd<'_>, allowed: u64) -> Result<(), Errno> {
     let rule = PathBeneath { allowed, parent: parent.as_raw_fd() };
     // SAFETY: `rule` is a valid landlock_path_beneath_attr; the kernel only reads it.
     check(unsafe {

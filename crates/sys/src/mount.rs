@@ -122,11 +122,10 @@ const SYS_LISTMOUNT: libc::c_long = 458;
 ///
 /// Needs Linux 6.8. See `man 2 listmount`.
 pub fn listmount(of: Option<u64>, ids: &mut [u64]) -> Result<usize, Errno> {
-    let req = MntIdReq { size: size_of::<MntIdReq>() as u32, spare: 0, mnt_id: of.unwrap_or(LSMT_ROOT), param: 0 };
+    let req =
+        MntIdReq { size: size_of::<MntIdReq>() as u32, spare: 0, mnt_id: of.unwrap_or(LSMT_ROOT), param: 0 };
     // SAFETY: `req` is a valid mnt_id_req, `ids` is writable for the count passed.
-    let n = check(unsafe {
-        libc::syscall(SYS_LISTMOUNT, &raw const req, ids.as_mut_ptr(), ids.len(), 0)
-    })?;
+    let n = check(unsafe { libc::syscall(SYS_LISTMOUNT, &raw const req, ids.as_mut_ptr(), ids.len(), 0) })?;
     Ok(n as usize)
 }
 
@@ -170,17 +169,11 @@ const STATMOUNT_MNT_BASIC: u64 = 0x2;
 ///
 /// Needs Linux 6.8. See `man 2 statmount`.
 pub fn statmount(id: u64) -> Result<MountFacts, Errno> {
-    let req = MntIdReq {
-        size: size_of::<MntIdReq>() as u32,
-        spare: 0,
-        mnt_id: id,
-        param: STATMOUNT_MNT_BASIC,
-    };
+    let req =
+        MntIdReq { size: size_of::<MntIdReq>() as u32, spare: 0, mnt_id: id, param: STATMOUNT_MNT_BASIC };
     // SAFETY: StatMount is made of integers; all zero is a valid value.
     let mut buf: StatMount = unsafe { std::mem::zeroed() };
     // SAFETY: `req` is a valid mnt_id_req, `buf` writable for the size passed; no strings are asked for.
-    check(unsafe {
-        libc::syscall(SYS_STATMOUNT, &raw const req, &raw mut buf, size_of::<StatMount>(), 0)
-    })?;
+    check(unsafe { libc::syscall(SYS_STATMOUNT, &raw const req, &raw mut buf, size_of::<StatMount>(), 0) })?;
     Ok(MountFacts { attr: buf.mnt_attr, propagation: buf.mnt_propagation })
 }

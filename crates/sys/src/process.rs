@@ -17,8 +17,7 @@ pub struct CStringArray {
 impl CStringArray {
     /// Takes the strings over; they stay where they are for the array's life.
     pub fn new(strings: Vec<CString>) -> Self {
-        let pointers =
-            strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect();
+        let pointers = strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect();
         Self { strings, pointers }
     }
 

@@ -101,7 +101,9 @@ pub fn system_call(pid: i32) -> Result<SystemCall, Errno> {
     let [head, _, _, a, b, c, d, e, f, g, ..] = info;
     Ok(match head & 0xff {
         1 => SystemCall::Entry { nr: a, args: [b, c, d, e, f, g] },
-        2 if b & 0xff != 0 => SystemCall::Exit { errno: Some(Errno::from_raw_os_error((a as i64).wrapping_neg() as i32)) },
+        2 if b & 0xff != 0 => {
+            SystemCall::Exit { errno: Some(Errno::from_raw_os_error((a as i64).wrapping_neg() as i32)) }
+        }
         2 => SystemCall::Exit { errno: None },
         _ => SystemCall::None,
     })
@@ -126,7 +128,13 @@ pub fn wait_any() -> Result<(i32, Change), Errno> {
     let mut status: libc::c_int = 0;
     // SAFETY: wait4 writes one int to `status` and nothing through the null pointer.
     let pid = check(unsafe {
-        libc::syscall(libc::SYS_wait4, -1i64, &raw mut status, libc::__WALL, std::ptr::null_mut::<libc::rusage>())
+        libc::syscall(
+            libc::SYS_wait4,
+            -1i64,
+            &raw mut status,
+            libc::__WALL,
+            std::ptr::null_mut::<libc::rusage>(),
+        )
     })?;
     let change = if libc::WIFSTOPPED(status) {
         Change::Stopped { signal: libc::WSTOPSIG(status), event: status >> 16 }
@@ -145,7 +153,15 @@ pub fn read_memory(pid: i32, address: u64, buffer: &mut [u8]) -> Result<usize, E
     // SAFETY: `local` describes `buffer`, which is exclusively borrowed; `remote` is an address in the other process,
     // checked by the kernel.
     let n = check(unsafe {
-        libc::syscall(libc::SYS_process_vm_readv, i64::from(pid), &raw const local, 1u64, &raw const remote, 1u64, 0u64)
+        libc::syscall(
+            libc::SYS_process_vm_readv,
+            i64::from(pid),
+            &raw const local,
+            1u64,
+            &raw const remote,
+            1u64,
+            0u64,
+        )
     })?;
     Ok(n as usize)
 }

@@ -51,8 +51,9 @@ pub fn load(filter: &[SockFilter], flags: u32) -> Result<Option<OwnedFd>, Errno>
     let program =
         SockFprog { len: u16::try_from(filter.len()).map_err(|_| Errno::INVAL)?, filter: filter.as_ptr() };
     // SAFETY: `program` describes `filter`, which lives through the call; the kernel copies and verifies it.
-    let result =
-        check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) })?;
+    let result = check(unsafe {
+        libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+    })?;
     if flags & flag::NEW_LISTENER == 0 {
         return Ok(None);
     }

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn the_seeds_are_planned() {
-        let host = Host { uid: 1000, gid: 1000, kernel: (6, 18), landlock_abi: 7, cgroups: Default::default() };
+        let host =
+            Host { uid: 1000, gid: 1000, kernel: (6, 18), landlock_abi: 7, cgroups: Default::default() };
         for seed in PLANS {
             let spec: Spec = serde_json::from_str(seed).expect("a seed is a specification");
             plan(seed.as_bytes());

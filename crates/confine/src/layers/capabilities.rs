@@ -110,7 +110,12 @@ fn sets(process: &Process) -> Result<Sets, SpecError> {
         ));
     }
     // The program could never get back what lies outside the bounding set.
-    Ok(Sets { bounding, permitted: permitted & bounding, effective: effective & bounding, ambient: ambient & permitted & bounding })
+    Ok(Sets {
+        bounding,
+        permitted: permitted & bounding,
+        effective: effective & bounding,
+        ambient: ambient & permitted & bounding,
+    })
 }
 
 /// Whether the process may make namespaces (`CAP_SYS_ADMIN`).

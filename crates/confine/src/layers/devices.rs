@@ -47,11 +47,7 @@ pub(crate) fn plan(spec: &Spec, process: &Process, draft: &mut Draft) -> Result<
     let has_dev = draft.steps.iter().any(|s| matches!(&s.op, Op::Mount(m) if m.slot == Some(Slot::DEV)));
     if has_dev {
         for (name, host, major, minor) in ALWAYS {
-            draft.add(
-                Layer::Devices,
-                "",
-                Op::Device { name: name.into(), host: host.into(), major, minor },
-            );
+            draft.add(Layer::Devices, "", Op::Device { name: name.into(), host: host.into(), major, minor });
         }
         for (name, target) in LINKS {
             draft.add(Layer::Devices, "", Op::DeviceLink { name: name.into(), target: target.into() });
@@ -61,7 +57,8 @@ pub(crate) fn plan(spec: &Spec, process: &Process, draft: &mut Draft) -> Result<
     for (i, device) in named.into_iter().flatten().enumerate() {
         let field = format!("linux.devices[{i}]");
         let inside = device.path().to_str().and_then(|p| p.strip_prefix("/dev/"));
-        let Some(name) = inside.filter(|n| !n.is_empty() && !n.contains('/') && *n != "." && *n != "..") else {
+        let Some(name) = inside.filter(|n| !n.is_empty() && !n.contains('/') && *n != "." && *n != "..")
+        else {
             return Err(SpecError::new(
                 Layer::Devices,
                 format!("{field}.path"),
@@ -99,7 +96,8 @@ pub(crate) fn plan(spec: &Spec, process: &Process, draft: &mut Draft) -> Result<
         );
     }
     if process.terminal().unwrap_or(false) {
-        let has_pts = draft.steps.iter().any(|s| matches!(&s.op, Op::Mount(m) if m.slot == Some(Slot::DEVPTS)));
+        let has_pts =
+            draft.steps.iter().any(|s| matches!(&s.op, Op::Mount(m) if m.slot == Some(Slot::DEVPTS)));
         if !has_pts {
             return Err(SpecError::new(
                 Layer::Devices,
@@ -193,4 +191,3 @@ pub(crate) fn terminal(ctx: &mut Context<'_>) -> Result<(), Errno> {
     rustix::stdio::dup2_stdout(&slave)?;
     rustix::stdio::dup2_stderr(&slave)
 }
-

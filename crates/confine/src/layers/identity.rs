@@ -10,8 +10,8 @@
 //!
 //! Unprivileged user namespaces: Linux 3.8; where a distribution forbids them, the start is refused.
 
-use rustix::io::Errno;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::channel::{self, message};
 use crate::child::Context;
@@ -170,11 +170,7 @@ pub(crate) fn plan_process_ids(
             ));
         }
     }
-    draft.add(
-        Layer::Identity,
-        "process.user",
-        Op::SetIds { uid: user.uid(), gid: user.gid(), groups },
-    );
+    draft.add(Layer::Identity, "process.user", Op::SetIds { uid: user.uid(), gid: user.gid(), groups });
     draft.add(Layer::Identity, "process.user.umask", Op::Umask(user.umask().unwrap_or(0o022) & 0o777));
     Ok(())
 }
@@ -255,4 +251,3 @@ pub(crate) fn new_session() -> Result<(), Errno> {
         Err(errno) => Err(errno),
     }
 }
-

@@ -60,8 +60,7 @@ pub mod access {
     /// Reading.
     pub const READ: u64 = READ_FILE | READ_DIR;
     /// Writing, making and removing anything but device nodes.
-    pub const WRITE: u64 =
-        ((1 << 15) - 1) & !(EXECUTE | READ | MAKE_CHAR | MAKE_BLOCK) | REFER | TRUNCATE;
+    pub const WRITE: u64 = ((1 << 15) - 1) & !(EXECUTE | READ | MAKE_CHAR | MAKE_BLOCK) | REFER | TRUNCATE;
     /// What a rule on a file that is no directory may hold.
     pub const OF_FILES: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
 }
@@ -100,7 +99,9 @@ pub(crate) fn plan(
                 "this kernel has no Landlock (or it is missing from lsm=); --best-effort landlock starts without it",
             ));
         }
-        draft.notes.push("landlock: not enforced, the kernel has none (allowed by --best-effort)".to_string());
+        draft
+            .notes
+            .push("landlock: not enforced, the kernel has none (allowed by --best-effort)".to_string());
         return Ok(());
     }
     for (abi, missing) in [
@@ -128,7 +129,9 @@ pub(crate) fn plan(
         let has = |name: &str| options.iter().any(|o| o == name);
         let path = std::os::unix::ffi::OsStrExt::as_bytes(mount.destination().as_os_str());
         match (path, mount.typ().as_deref()) {
-            (b"/dev", _) => rule(path, access::READ | access::WRITE_FILE | access::TRUNCATE | access::IOCTL_DEV)?,
+            (b"/dev", _) => {
+                rule(path, access::READ | access::WRITE_FILE | access::TRUNCATE | access::IOCTL_DEV)?
+            }
             (b"/proc", _) => rule(path, access::READ | access::WRITE_FILE | access::TRUNCATE)?,
             _ if has("ro") || has("rro") => {}
             _ => {
@@ -158,8 +161,7 @@ pub(crate) fn restrict(attr: &RulesetAttr, rules: &[PathRule]) -> Result<(), Err
     let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     for rule in rules {
         let beneath = open_rule(&root, &rule.path)?;
-        let is_dir =
-            FileType::from_raw_mode(rustix::fs::fstat(&beneath)?.st_mode) == FileType::Directory;
+        let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&beneath)?.st_mode) == FileType::Directory;
         let allowed = if is_dir { rule.allowed } else { rule.allowed & access::OF_FILES };
         add_path_beneath(ruleset.as_fd(), beneath.as_fd(), allowed)?;
     }

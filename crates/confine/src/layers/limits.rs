@@ -111,7 +111,11 @@ pub(crate) fn plan(
     }
     if let Some(adj) = process.oom_score_adj() {
         if !(-1000..=1000).contains(&adj) {
-            return Err(SpecError::new(Layer::Limits, "process.oomScoreAdj", "is not between -1000 and 1000"));
+            return Err(SpecError::new(
+                Layer::Limits,
+                "process.oomScoreAdj",
+                "is not between -1000 and 1000",
+            ));
         }
         let value = SpecError::c_string(Layer::Limits, "process.oomScoreAdj", adj.to_string())?;
         draft.add(Layer::Limits, "process.oomScoreAdj", Op::OomScoreAdj(value));

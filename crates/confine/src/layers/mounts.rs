@@ -130,7 +130,9 @@ fn options(field: &str, mount: &Mount) -> Result<Options, SpecError> {
                     None => (other, None),
                 };
                 let known = match mount.typ().as_deref() {
-                    Some("tmpfs") => matches!(key, "size" | "mode" | "nr_inodes" | "nr_blocks" | "uid" | "gid"),
+                    Some("tmpfs") => {
+                        matches!(key, "size" | "mode" | "nr_inodes" | "nr_blocks" | "uid" | "gid")
+                    }
                     Some("devpts") => matches!(key, "newinstance" | "ptmxmode" | "mode" | "gid" | "max"),
                     Some("proc") => matches!(key, "hidepid" | "subset"),
                     _ => false,
@@ -199,9 +201,10 @@ pub(crate) fn plan(spec: &Spec, ext: &Extensions, draft: &mut Draft) -> Result<(
                     }
                     let params = std::mem::take(&mut o.params);
                     match ram_mode(&params).filter(|_| matches!(ext.upper, Upper::Ram { .. })) {
-                        Some(mode) => {
-                            What::Ram { name: SpecError::c_string(Layer::Mounts, &field, format!("m{i}"))?, mode }
-                        }
+                        Some(mode) => What::Ram {
+                            name: SpecError::c_string(Layer::Mounts, &field, format!("m{i}"))?,
+                            mode,
+                        },
                         None => What::New { fstype: c"tmpfs".into(), params },
                     }
                 }
@@ -284,7 +287,11 @@ pub(crate) fn plan_masks(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError
     let Some(linux) = spec.linux() else { return Ok(()) };
     let path = |field: String, p: &str| -> Result<CString, SpecError> {
         if !p.starts_with('/') || p == "/" {
-            return Err(SpecError::new(Layer::Mounts, field, format!("{p:?} is not an absolute path below /")));
+            return Err(SpecError::new(
+                Layer::Mounts,
+                field,
+                format!("{p:?} is not an absolute path below /"),
+            ));
         }
         SpecError::c_string(Layer::Mounts, &field, p)
     };
@@ -353,7 +360,8 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
         What::Proc { pid_only, group } => {
             let target = rootfs::mount_point(ctx, &step.target, Kind::Dir, links)?;
             let mount = new_proc(ctx, *pid_only, Some(group))?;
-            rootfs::attach(ctx, &mount, &target, attr::NOSUID | attr::NODEV | attr::NOEXEC)
+            rootfs::attach(ctx, &mount, &target, attr::NOSUID | attr::NODEV | attr::NOEXEC)?;
+            ctx.remember_wall(mount.as_fd())
         }
         What::Ram { name, mode } => {
             let scratch = ctx.slots.get(Slot::SCRATCH)?;
@@ -365,6 +373,9 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
             let target = rootfs::mount_point(ctx, &step.target, Kind::Dir, links)?;
             rootfs::attach(ctx, &mount, &target, set)?;
             ctx.remember_own_ram(mount.as_fd())?;
+            if !may_follow(&step.target) {
+                ctx.remember_wall(mount.as_fd())?;
+            }
             match step.slot {
                 Some(slot) => ctx.slots.put(slot, mount),
                 None => Ok(()),
@@ -389,6 +400,9 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
             )?;
             rootfs::attach(ctx, &mount, &target, ctx.weakened(step.attrs))?;
             ctx.remember_own_ram(mount.as_fd())?;
+            if !may_follow(&step.target) {
+                ctx.remember_wall(mount.as_fd())?;
+            }
             match step.slot {
                 Some(slot) => ctx.slots.put(slot, mount),
                 None => Ok(()),
@@ -408,7 +422,11 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
             if *recursive {
                 ctx.mounted.tree(tree.as_fd())?;
             }
-            rootfs::attach(ctx, &tree, &target, own)
+            rootfs::attach(ctx, &tree, &target, own)?;
+            if !may_follow(&step.target) {
+                ctx.remember_wall(tree.as_fd())?;
+            }
+            Ok(())
         }
     }
 }
@@ -461,9 +479,10 @@ pub(crate) fn mask(ctx: &mut Context<'_>, path: &CStr) -> Result<(), Errno> {
 /// the time that a start takes.
 fn is_out_of_reach(ctx: &Context<'_>, path: &CStr) -> bool {
     use rustix::fs::{Access, AtFlags};
-    let (Ok(root), Ok(inside)) =
-        (ctx.slots.get(Slot::ROOT), CStr::from_bytes_with_nul(path.to_bytes_with_nul().get(1..).unwrap_or(b"\0")))
-    else {
+    let (Ok(root), Ok(inside)) = (
+        ctx.slots.get(Slot::ROOT),
+        CStr::from_bytes_with_nul(path.to_bytes_with_nul().get(1..).unwrap_or(b"\0")),
+    ) else {
         return false;
     };
     [Access::READ_OK, Access::WRITE_OK].into_iter().all(|access| {

@@ -106,12 +106,7 @@ fn parent(mut dir: OwnedFd, path: &CStr) -> Result<(OwnedFd, &CStr), Errno> {
 
 /// Mounts the overlay. All three directories are named by donjon (R21) and found from the current directory, so
 /// no path of the host's or the image's is ever parsed as an option.
-pub(crate) fn overlay(
-    ctx: &mut Context<'_>,
-    source: usize,
-    tag: &CStr,
-    at: &OverlayAt,
-) -> Result<(), Errno> {
+pub(crate) fn overlay(ctx: &mut Context<'_>, source: usize, tag: &CStr, at: &OverlayAt) -> Result<(), Errno> {
     let lower = rootfs::clone_source(ctx, source, false)?;
     let change = SetAttr { set: attr::RDONLY | attr::NOSUID | attr::NODEV, ..SetAttr::default() };
     mount_setattr(lower.as_fd(), c"", false, change, None)?;

@@ -80,7 +80,12 @@ pub(crate) fn find(ctx: &mut Context<'_>) -> Result<(), Errno> {
                 result = Errno::ISDIR;
             }
             Ok(_) => {
-                match rustix::fs::accessat(rustix::fs::CWD, path.as_c_str(), Access::EXEC_OK, AtFlags::EACCESS) {
+                match rustix::fs::accessat(
+                    rustix::fs::CWD,
+                    path.as_c_str(),
+                    Access::EXEC_OK,
+                    AtFlags::EACCESS,
+                ) {
                     Ok(()) => {
                         ctx.found = Some(i);
                         return Ok(());

@@ -79,9 +79,17 @@ pub(crate) fn plan(
             }
             for (i, lower) in lowers.iter().enumerate() {
                 let tag = path(&format!("t{i}"))?;
-                own_directories(own.iter().filter_map(|(p, mode)| Some((below(lower, p)?, *mode))), &tag, draft)?;
+                own_directories(
+                    own.iter().filter_map(|(p, mode)| Some((below(lower, p)?, *mode))),
+                    &tag,
+                    draft,
+                )?;
                 for hidden in hidden.iter().filter_map(|h| below(lower, h)) {
-                    draft.add(Layer::Overlay, "root.path", Op::Hide { tag: tag.clone(), path: path(hidden)? });
+                    draft.add(
+                        Layer::Overlay,
+                        "root.path",
+                        Op::Hide { tag: tag.clone(), path: path(hidden)? },
+                    );
                 }
                 for (file, content) in files.iter().filter_map(|(f, c)| below(lower, f).map(|f| (f, c))) {
                     draft.add(
@@ -192,8 +200,11 @@ pub(crate) fn bind_root(ctx: &mut Context<'_>, source: usize) -> Result<(), Errn
 /// A directory of the RAM file system as root.
 pub(crate) fn ram_root(ctx: &mut Context<'_>) -> Result<(), Errno> {
     let scratch = ctx.slots.get(Slot::SCRATCH)?;
-    let tree =
-        rustix::mount::open_tree(scratch, c"root", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    let tree = rustix::mount::open_tree(
+        scratch,
+        c"root",
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )?;
     place_root(ctx, tree, attr::NOSUID | attr::NODEV)
 }
 
@@ -272,9 +283,8 @@ pub(crate) fn clone_source(ctx: &mut Context<'_>, source: usize, recursive: bool
 
 /// A detached copy of the mount at `file`, which may be any file or directory in it.
 pub(crate) fn clone_tree(file: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
@@ -292,12 +302,7 @@ pub enum Kind {
 
 /// Finds the mount point `path` in the new root, or makes it: only in the container's own RAM, never in something
 /// that was mounted in. With `links` false, any symbolic link on the way refuses (R2).
-pub(crate) fn mount_point(
-    ctx: &Context<'_>,
-    path: &CStr,
-    kind: Kind,
-    links: bool,
-) -> Result<OwnedFd, Errno> {
+pub(crate) fn mount_point(ctx: &Context<'_>, path: &CStr, kind: Kind, links: bool) -> Result<OwnedFd, Errno> {
     let root = ctx.slots.get(Slot::ROOT)?;
     let found = if links {
         resolve::in_root(root, path, OFlags::PATH)
@@ -308,6 +313,9 @@ pub(crate) fn mount_point(
         Err(Errno::NOENT) => make(ctx, root, path, kind, links)?,
         other => other?,
     };
+    if links {
+        ctx.is_no_wall(file.as_fd())?;
+    }
     let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) == FileType::Directory;
     match (kind, is_dir) {
         (Kind::Dir, false) => Err(Errno::NOTDIR),
@@ -489,10 +497,9 @@ impl Mounted {
 }
 
 /// `STATX_MNT_ID_UNIQUE` (6.8); 0 on older kernels, where nothing is compared.
-fn unique_id(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+pub(crate) fn unique_id(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     const MNT_ID_UNIQUE: u32 = 0x4000;
     let flags = StatxFlags::from_bits_retain(MNT_ID_UNIQUE);
     let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, flags)?;
     Ok(if stat.stx_mask & MNT_ID_UNIQUE != 0 { stat.stx_mnt_id } else { 0 })
 }
-

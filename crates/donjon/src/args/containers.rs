@@ -49,7 +49,12 @@ pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invoc
             .arg(flag("timestamps", None, "Put the time before each line"))
             .arg(container()),
         "stop" => command
-            .arg(value("time", Some('t'), "SECONDS", "How long to wait before SIGKILL; default: the container's --stop-timeout"))
+            .arg(value(
+                "time",
+                Some('t'),
+                "SECONDS",
+                "How long to wait before SIGKILL; default: the container's --stop-timeout",
+            ))
             .arg(containers()),
         "kill" => command
             .arg(value("signal", Some('s'), "SIGNAL", "Name or number; default: KILL"))
@@ -105,7 +110,9 @@ pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invoc
             format: given.format(),
             names: given.many("container"),
         },
-        "top" => Invocation::Top { format: given.format(), container: given.one("container").unwrap_or_default() },
+        "top" => {
+            Invocation::Top { format: given.format(), container: given.one("container").unwrap_or_default() }
+        }
         "doctor" => Invocation::Doctor { format: given.format() },
         _ => Invocation::Version,
     })
@@ -113,7 +120,8 @@ pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invoc
 
 /// A signal that can be sent.
 pub(super) fn signal(word: &str) -> Result<Signal, String> {
-    donjon_runtime::warden::signals::parse(word).ok_or_else(|| format!("{word:?} is no signal; write for instance TERM or 15"))
+    donjon_runtime::warden::signals::parse(word)
+        .ok_or_else(|| format!("{word:?} is no signal; write for instance TERM or 15"))
 }
 
 fn number<T: std::str::FromStr>(flag: &str, word: &str, what: &str) -> Result<T, PolicyError> {

@@ -29,7 +29,11 @@ fn with_short(arg: Arg, short: Option<char>) -> Arg {
 
 /// `--format text|json`
 pub fn format() -> Arg {
-    Arg::new("format").long("format").value_name("FORMAT").value_parser(["text", "json"]).help("text, or json for programs")
+    Arg::new("format")
+        .long("format")
+        .value_name("FORMAT")
+        .value_parser(["text", "json"])
+        .help("text, or json for programs")
 }
 
 /// The values of one command line.
@@ -57,8 +61,14 @@ impl Given {
     }
 
     /// The value of an option, read by `read`.
-    pub fn read<T>(&mut self, id: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, PolicyError> {
-        self.one(id).map(|word| read(&word).map_err(|what| PolicyError::new(format!("--{id}"), what))).transpose()
+    pub fn read<T>(
+        &mut self,
+        id: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, PolicyError> {
+        self.one(id)
+            .map(|word| read(&word).map_err(|what| PolicyError::new(format!("--{id}"), what)))
+            .transpose()
     }
 
     /// All values of an option, each read by `read`.

@@ -167,7 +167,8 @@ fn named(name: &'static str, about: &'static str) -> Command {
 
 /// The width of the caller's terminal; 100 without one.
 fn terminal_width() -> usize {
-    rustix::termios::tcgetwinsize(rustix::stdio::stdout()).map_or(100, |size| usize::from(size.ws_col).max(60))
+    rustix::termios::tcgetwinsize(rustix::stdio::stdout())
+        .map_or(100, |size| usize::from(size.ws_col).max(60))
 }
 
 /// `donjon` alone, `donjon --help`, `donjon --version`, and words that are no command.
@@ -181,7 +182,13 @@ fn overview(words: Vec<OsString>) -> Stop {
         .subcommand_help_heading("Commands")
         .term_width(terminal_width().min(100))
         .arg(Arg::new("root").long("root").value_name("DIR").help("Keep containers in this directory"))
-        .arg(Arg::new("version").short('V').long("version").action(ArgAction::SetTrue).help("Print the version"))
+        .arg(
+            Arg::new("version")
+                .short('V')
+                .long("version")
+                .action(ArgAction::SetTrue)
+                .help("Print the version"),
+        )
         .after_help("donjon COMMAND --help tells more. First steps: donjon doctor; donjon run host -- id");
     for (name, about) in COMMANDS {
         command = command.subcommand(Command::new(name).about(about));

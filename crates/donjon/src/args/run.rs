@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command};
 use donjon_image::Reference;
+use donjon_policy::PolicyError;
 use donjon_policy::model::{Policy, UserNamespace};
 use donjon_policy::words::{
     capabilities, devices, environment, mounts, numbers, security, signals, sysctls, ulimits,
 };
-use donjon_policy::PolicyError;
 
 use super::Stop;
 use super::definitions::{Given, flag, format, value, values};
@@ -137,7 +137,8 @@ pub fn parse(command: Command, given_words: Vec<OsString>) -> Result<RunArgs, St
     }
     let mut words = given.many("words");
     if words.is_empty() {
-        let failure = Failure::new("run: name an image").hint("host for the programs of this machine, or dir:PATH");
+        let failure =
+            Failure::new("run: name an image").hint("host for the programs of this machine, or dir:PATH");
         return Err(Stop::Wrong(failure));
     }
     let word = words.remove(0);
@@ -146,8 +147,9 @@ pub fn parse(command: Command, given_words: Vec<OsString>) -> Result<RunArgs, St
         let strict = definition(base).mut_arg("words", |arg| arg.allow_hyphen_values(false));
         strict.try_get_matches_from(given_words)?;
     }
-    let image: Reference =
-        word.parse().map_err(|e: donjon_image::ReferenceError| Stop::Wrong(Failure::new(&e).hint(e.hint())))?;
+    let image: Reference = word
+        .parse()
+        .map_err(|e: donjon_image::ReferenceError| Stop::Wrong(Failure::new(&e).hint(e.hint())))?;
     if words.first().is_some_and(|w| w == "--") {
         words.remove(0);
     }
@@ -180,7 +182,8 @@ fn policy(given: &mut Given) -> Result<(Policy, bool), PolicyError> {
     p.user = given.one("user");
     p.groups = given.many("group-add");
     p.workdir = given.one("workdir");
-    p.entrypoint = given.one("entrypoint").map(|program| if program.is_empty() { Vec::new() } else { vec![program] });
+    p.entrypoint =
+        given.one("entrypoint").map(|program| if program.is_empty() { Vec::new() } else { vec![program] });
     p.hostname = given.one("hostname");
     p.umask = given.read("umask", |w| numbers::octal(w, 0o777).map(|_| w.to_string()))?;
     p.terminal = given.switch("tty");
@@ -210,7 +213,8 @@ fn policy(given: &mut Given) -> Result<(Policy, bool), PolicyError> {
     policy.syscalls.allow = given.many("syscall");
     policy.sockets.allow = given.many("socket");
     for word in given.many("security-opt") {
-        security::security_opt(&word, &mut policy).map_err(|what| PolicyError::new("--security-opt", what))?;
+        security::security_opt(&word, &mut policy)
+            .map_err(|what| PolicyError::new("--security-opt", what))?;
     }
     let userns = given.one("userns");
     let keep_id = userns.as_deref() == Some("keep-id");
@@ -220,7 +224,10 @@ fn policy(given: &mut Given) -> Result<(Policy, bool), PolicyError> {
         Some("range") => Some(UserNamespace::Range),
         Some("host") => Some(UserNamespace::Host),
         Some(other) => {
-            return Err(PolicyError::new("--userns", format!("{other:?} is no mode; there are auto, keep-id, range, host")));
+            return Err(PolicyError::new(
+                "--userns",
+                format!("{other:?} is no mode; there are auto, keep-id, range, host"),
+            ));
         }
     };
     policy.namespaces.nested = given.switch("nested-userns");
@@ -231,8 +238,10 @@ fn policy(given: &mut Given) -> Result<(Policy, bool), PolicyError> {
     let l = &mut policy.limits;
     l.memory = given.read("memory", size)?;
     l.memory_swap = given.read("memory-swap", |w| if w == "-1" { Ok(w.to_string()) } else { size(w) })?;
-    l.cpus = given.read("cpus", |w| w.parse::<f64>().map_err(|_| format!("{w:?} is no number of processors")))?;
-    l.pids = given.read("pids-limit", |w| w.parse::<i64>().map_err(|_| format!("{w:?} is no number of processes")))?;
+    l.cpus =
+        given.read("cpus", |w| w.parse::<f64>().map_err(|_| format!("{w:?} is no number of processors")))?;
+    l.pids = given
+        .read("pids-limit", |w| w.parse::<i64>().map_err(|_| format!("{w:?} is no number of processes")))?;
     let ulimits = given.read_many("ulimit", ulimits::ulimit)?;
     for (i, (name, _)) in ulimits.iter().enumerate() {
         if ulimits.iter().skip(i + 1).any(|(other, _)| other == name) {

@@ -22,7 +22,10 @@ fn what_follows_the_image_is_the_programs_and_never_donjons() {
     assert_eq!(run(&["host", "sh", "-c", "id"]).command, ["sh", "-c", "id"]);
     assert_eq!(run(&["host", "--", "sh", "-c", "id"]).command, ["sh", "-c", "id"]);
     assert_eq!(run(&["host", "--", "--", "x"]).command, ["--", "x"]);
-    assert_eq!(run(&["--rm", "host", "env", "-i", "--rm", "-e", "X=1"]).command, ["env", "-i", "--rm", "-e", "X=1"]);
+    assert_eq!(
+        run(&["--rm", "host", "env", "-i", "--rm", "-e", "X=1"]).command,
+        ["env", "-i", "--rm", "-e", "X=1"]
+    );
     assert_eq!(run(&["--entrypoint", "echo", "host", "-n", "a"]).command, ["-n", "a"]);
     assert!(run(&["--", "host", "id"]).command == ["id"]);
     assert!(run(&["host"]).command.is_empty());
@@ -38,7 +41,11 @@ fn short_switches_go_together_and_values_may_begin_with_a_dash() {
 
 #[test]
 fn an_option_given_twice_is_refused() {
-    for words in [["--user", "1", "--user", "2"], ["--userns", "auto", "--userns", "host"], ["--umask", "0", "--umask", "1"]] {
+    for words in [
+        ["--user", "1", "--user", "2"],
+        ["--userns", "auto", "--userns", "host"],
+        ["--umask", "0", "--umask", "1"],
+    ] {
         let words: Vec<&str> = std::iter::once("run").chain(words).chain(["host"]).collect();
         assert!(line(&words).unwrap_err().contains("multiple times"), "{words:?}");
     }

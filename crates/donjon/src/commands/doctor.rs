@@ -38,7 +38,10 @@ pub fn run(format: Format) -> Result<u8, Failure> {
     let mut out = std::io::stdout().lock();
     match format {
         Format::Json => {
-            serde_json::to_writer_pretty(&mut out, &json!({ "works": works, "host": host, "layers": findings }))?;
+            serde_json::to_writer_pretty(
+                &mut out,
+                &json!({ "works": works, "host": host, "layers": findings }),
+            )?;
             writeln!(out)?;
         }
         Format::Text => print(&mut out, &findings)?,

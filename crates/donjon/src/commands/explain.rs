@@ -136,7 +136,8 @@ fn newest(store: &Store) -> Result<Container, Failure> {
         .collect();
     containers.sort_by(|a, b| a.0.cmp(&b.0));
     containers.pop().map(|(_, container)| container).ok_or_else(|| {
-        Failure::new("there is no container to explain").hint("run one without --rm: its record stays until donjon rm")
+        Failure::new("there is no container to explain")
+            .hint("run one without --rm: its record stays until donjon rm")
     })
 }
 

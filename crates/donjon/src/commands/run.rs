@@ -34,8 +34,15 @@ pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
         None => Store::open()?,
     };
     let container = store.create(args.name.as_deref())?;
-    let prepared = specify(&args, &policy, &host, &container.id, store.path().to_path_buf(), &Ranges::Of(&store, &container))
-        .and_then(|spec| launch(&args, &policy, spec, host));
+    let prepared = specify(
+        &args,
+        &policy,
+        &host,
+        &container.id,
+        store.path().to_path_buf(),
+        &Ranges::Of(&store, &container),
+    )
+    .and_then(|spec| launch(&args, &policy, spec, host));
     let launch = match prepared {
         Ok(launch) => launch,
         Err(failure) => {
@@ -115,7 +122,11 @@ fn in_the_callers_directory(policy: &Policy) -> std::borrow::Cow<'_, Policy> {
             source.is_some_and(|source| Path::new(&mount.target) == source && here.starts_with(&source))
         })
     };
-    match std::env::current_dir().ok().filter(|here| mounted(here)).and_then(|here| here.to_str().map(String::from)) {
+    match std::env::current_dir()
+        .ok()
+        .filter(|here| mounted(here))
+        .and_then(|here| here.to_str().map(String::from))
+    {
         Some(here) => {
             let mut policy = policy.clone();
             policy.process.workdir = Some(here);
@@ -136,7 +147,14 @@ fn who(args: &RunArgs, policy: &Policy, image: &Image, host: &Host) -> Result<Id
         None => image.user.clone(),
     };
     let additional_gids = users::resolve_groups(&image.path, &policy.process.groups)?;
-    Ok(Identity { uid: user.uid, gid: user.gid, additional_gids, name: user.name, home: user.home, powerless: args.image == Reference::Host })
+    Ok(Identity {
+        uid: user.uid,
+        gid: user.gid,
+        additional_gids,
+        name: user.name,
+        home: user.home,
+        powerless: args.image == Reference::Host,
+    })
 }
 
 /// The host ids that a container gets besides the caller's own.
@@ -148,7 +166,9 @@ fn range(policy: &Policy, host: &Host, ranges: &Ranges<'_>) -> Result<Option<(u3
             Ranges::Of(store, container) => store.take_range(container)?,
             Ranges::Example => ranges::FIRST,
         })),
-        (UserNamespace::Range, uid) => Ok(Some(ranges::subordinate(uid).map_err(|e| Failure::new(&e).hint(e.hint()))?)),
+        (UserNamespace::Range, uid) => {
+            Ok(Some(ranges::subordinate(uid).map_err(|e| Failure::new(&e).hint(e.hint()))?))
+        }
         (UserNamespace::Auto, _) => Ok(None),
     }
 }
@@ -159,7 +179,8 @@ fn launch(args: &RunArgs, policy: &Policy, spec: Spec, host: Host) -> Result<Lau
     let stop_signal = match p.stop_signal.as_deref() {
         None => Signal::TERM,
         Some(word) => donjon_runtime::warden::signals::parse(word).ok_or_else(|| {
-            PolicyError::new("--stop-signal", format!("{word:?} can't be sent")).hint("for instance TERM, INT, QUIT, 15")
+            PolicyError::new("--stop-signal", format!("{word:?} can't be sent"))
+                .hint("for instance TERM, INT, QUIT, 15")
         })?,
     };
     Ok(Launch {

@@ -75,9 +75,10 @@ mod tests {
     #[test]
     fn spans_and_amounts_are_rounded_down_to_one_unit() {
         let words = |s| span(Duration::from_secs(s));
-        assert_eq!([words(0), words(1), words(119), words(7200), words(90_000)], [
-            "0 seconds", "1 second", "1 minute", "2 hours", "1 day"
-        ]);
+        assert_eq!(
+            [words(0), words(1), words(119), words(7200), words(90_000)],
+            ["0 seconds", "1 second", "1 minute", "2 hours", "1 day"]
+        );
         assert_eq!([bytes(512), bytes(1536), bytes(3 << 30)], ["512 B", "1.5 KiB", "3.0 GiB"]);
         assert_eq!(cut("abcdef", 4), "abc…");
         assert_eq!(cut("abcd", 4), "abcd");

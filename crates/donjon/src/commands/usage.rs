@@ -21,8 +21,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// `donjon top`: the processes of a container as the host sees them.
 pub fn top(store: &Store, container: &str, format: Format) -> Result<(), Failure> {
     let (name, init) = running(&store.find(container)?)?;
-    let processes = members(init.pid)
-        .map_err(|errno| Failure::new(format!("look at the processes of {name}: {}", donjon_confine::error::words(errno))))?;
+    let processes = members(init.pid).map_err(|errno| {
+        Failure::new(format!("look at the processes of {name}: {}", donjon_confine::error::words(errno)))
+    })?;
     let mut out = std::io::stdout().lock();
     if format == Format::Json {
         let list: Vec<serde_json::Value> = processes
@@ -135,8 +136,9 @@ fn measure(store: &Store, names: &[String]) -> Result<Vec<Measured>, Failure> {
 fn measure_one(container: &Container) -> Result<Measured, Failure> {
     let (name, init) = running(container)?;
     let groups = container.state().ok().and_then(|s| Groups::open(&s.cgroups).ok()).unwrap_or_default();
-    let members = members(init.pid)
-        .map_err(|errno| Failure::new(format!("look at the processes of {name}: {}", donjon_confine::error::words(errno))))?;
+    let members = members(init.pid).map_err(|errno| {
+        Failure::new(format!("look at the processes of {name}: {}", donjon_confine::error::words(errno)))
+    })?;
     let mut usage = Usage::of(&members);
     let mut memory_limit = None;
     // The group counts what the processes' own figures leave out: files in RAM, the kernel's part.

@@ -25,7 +25,9 @@ fn bare(word: &str) -> Result<String, WordError> {
     }
     let near = NAMES.iter().map(|n| (strsim::levenshtein(name, n), *n)).min();
     match near {
-        Some((distance, near)) if distance <= 3 => Err(format!("{word:?} is no capability; did you mean {near}?")),
+        Some((distance, near)) if distance <= 3 => {
+            Err(format!("{word:?} is no capability; did you mean {near}?"))
+        }
         _ => Err(format!("{word:?} is no capability; see man 7 capabilities")),
     }
 }

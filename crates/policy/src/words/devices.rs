@@ -4,7 +4,8 @@ use super::WordError;
 use crate::model::Device;
 
 /// Devices that give the machine away, whatever their permissions are.
-const NEVER: &[&str] = &["mem", "kmem", "port", "kmsg", "console", "tty0", "ptmx", "uinput", "cuse", "watchdog", "mapper"];
+const NEVER: &[&str] =
+    &["mem", "kmem", "port", "kmsg", "console", "tty0", "ptmx", "uinput", "cuse", "watchdog", "mapper"];
 
 /// `/dev/NAME`, also in the form `/dev/NAME:/dev/NAME[:rw]`.
 pub fn device(word: &str) -> Result<Device, WordError> {
@@ -16,7 +17,8 @@ pub fn device(word: &str) -> Result<Device, WordError> {
     if let Some(rights) = parts.next().filter(|r| r.is_empty() || r.contains(|c| !"rw".contains(c))) {
         return Err(format!("{word:?}: {rights:?} is no right to a device; there are r and w"));
     }
-    let name = path.strip_prefix("/dev/").filter(|n| !n.is_empty() && !n.contains('/') && !n.starts_with('.'));
+    let name =
+        path.strip_prefix("/dev/").filter(|n| !n.is_empty() && !n.contains('/') && !n.starts_with('.'));
     match name {
         None => Err(format!("{word:?}: only devices directly in /dev can be given")),
         Some(name) if NEVER.contains(&name) => Err(format!("{path} would give the whole machine away")),

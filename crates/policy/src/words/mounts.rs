@@ -19,7 +19,11 @@ fn target(word: &str, path: &str) -> Result<String, WordError> {
 pub fn volume(word: &str) -> Result<Mount, WordError> {
     let parts: Vec<&str> = word.split(':').collect();
     let (source, destination, options) = match parts.as_slice() {
-        [_] => return Err(format!("{word:?}: anonymous volumes are not there yet; write SRC:DST, or --tmpfs {word}")),
+        [_] => {
+            return Err(format!(
+                "{word:?}: anonymous volumes are not there yet; write SRC:DST, or --tmpfs {word}"
+            ));
+        }
         [source, destination] => (*source, *destination, ""),
         [source, destination, options] => (*source, *destination, *options),
         _ => return Err(format!("{word:?}: write SRC:DST[:OPTIONS]; a path with a colon takes --mount")),
@@ -27,7 +31,8 @@ pub fn volume(word: &str) -> Result<Mount, WordError> {
     if !source.starts_with(['/', '.']) {
         return Err(format!("{word:?}: named volumes are not there yet; for a directory write ./{source}"));
     }
-    let mut mount = Mount { source: Some(source.to_string()), target: target(word, destination)?, ..Mount::default() };
+    let mut mount =
+        Mount { source: Some(source.to_string()), target: target(word, destination)?, ..Mount::default() };
     let (mut ro, mut rw) = (false, false);
     for option in options.split(',').filter(|o| !o.is_empty()) {
         match option {
@@ -37,9 +42,15 @@ pub fn volume(word: &str) -> Result<Mount, WordError> {
             "noexec" => mount.exec = Some(false),
             "nosuid" | "nodev" | "rbind" | "bind" | "private" | "rprivate" => {}
             "z" | "Z" => {
-                return Err(format!("{word:?}: {option} relabels files of the host for SELinux, which is not in this version"));
+                return Err(format!(
+                    "{word:?}: {option} relabels files of the host for SELinux, which is not in this version"
+                ));
             }
-            "U" => return Err(format!("{word:?}: U changes the owners of files of the host; ids are mapped instead")),
+            "U" => {
+                return Err(format!(
+                    "{word:?}: U changes the owners of files of the host; ids are mapped instead"
+                ));
+            }
             "O" => return Err(format!("{word:?}: O (an overlay over the source) is not there yet")),
             other => return Err(format!("{word:?}: {other:?} is no option; there are ro, rw, exec, noexec")),
         }
@@ -66,7 +77,8 @@ pub fn short(word: &str, read_only: bool) -> Result<Mount, WordError> {
         None => {
             let path = std::fs::canonicalize(Path::new(source))
                 .map_err(|e| format!("{source}: {}", crate::load::reason(&e)))?;
-            let text = path.to_str().ok_or_else(|| format!("{source}: the path is no UTF-8; write SRC:DST"))?;
+            let text =
+                path.to_str().ok_or_else(|| format!("{source}: the path is no UTF-8; write SRC:DST"))?;
             if text == "/" {
                 return Err("/ would open the whole machine".to_string());
             }
@@ -100,7 +112,11 @@ fn tmpfs_option(word: &str, option: &str, mount: &mut Mount) -> Result<(), WordE
         ("noexec", "") => mount.exec = Some(false),
         ("ro", "") => mount.read_only = true,
         ("rw" | "nosuid" | "nodev", "") => {}
-        _ => return Err(format!("{word:?}: {option:?} is no option; there are size=, mode=, exec, noexec, ro")),
+        _ => {
+            return Err(format!(
+                "{word:?}: {option:?} is no option; there are size=, mode=, exec, noexec, ro"
+            ));
+        }
     }
     Ok(())
 }
@@ -114,7 +130,9 @@ pub fn mount(word: &str) -> Result<Mount, WordError> {
         match option.split_once('=').unwrap_or((option, "")) {
             ("type", "bind") => kind = Some(MountKind::Bind),
             ("type", "tmpfs") => kind = Some(MountKind::Tmpfs),
-            ("type", other) => return Err(format!("{word:?}: {other:?} is no type of mount; there are bind and tmpfs")),
+            ("type", other) => {
+                return Err(format!("{word:?}: {other:?} is no type of mount; there are bind and tmpfs"));
+            }
             ("src" | "source", path) => mount.source = Some(path.to_string()),
             ("dst" | "destination" | "target", path) => mount.target = target(word, path)?,
             ("ro" | "readonly", "" | "true") => mount.read_only = true,
@@ -131,7 +149,10 @@ pub fn mount(word: &str) -> Result<Mount, WordError> {
             (MountKind::Tmpfs, option) => tmpfs_option(word, option, &mut mount)?,
             (MountKind::Bind, "exec") => mount.exec = Some(true),
             (MountKind::Bind, "noexec") => mount.exec = Some(false),
-            (MountKind::Bind, "bind-propagation=private" | "bind-propagation=rprivate" | "nosuid" | "nodev") => {}
+            (
+                MountKind::Bind,
+                "bind-propagation=private" | "bind-propagation=rprivate" | "nosuid" | "nodev",
+            ) => {}
             _ => return Err(format!("{word:?}: {option:?} is no option of a bind mount")),
         }
     }

@@ -19,7 +19,8 @@ pub fn security_opt(word: &str, policy: &mut Policy) -> Result<(), WordError> {
         ("no-new-privileges", "" | "true") => Ok(()),
         ("no-new-privileges", _) => Err("no_new_privs is always on and can't be switched off".to_string()),
         ("seccomp", "unconfined") => {
-            Err("there is no container without a filter; allow the calls that it needs: --syscall NAME".to_string())
+            Err("there is no container without a filter; allow the calls that it needs: --syscall NAME"
+                .to_string())
         }
         ("seccomp", "") => Err("seccomp=FILE: name a profile".to_string()),
         ("seccomp", file) => {
@@ -34,9 +35,9 @@ pub fn security_opt(word: &str, policy: &mut Policy) -> Result<(), WordError> {
             policy.filesystem.unmask.extend(paths()?);
             Ok(())
         }
-        ("apparmor" | "label", _) => {
-            Err(format!("{key}: AppArmor and SELinux are not in this version; Landlock is the container's policy"))
-        }
+        ("apparmor" | "label", _) => Err(format!(
+            "{key}: AppArmor and SELinux are not in this version; Landlock is the container's policy"
+        )),
         _ => Err(format!("{word:?}: there are no-new-privileges, seccomp=FILE, mask=PATHS, unmask=PATHS")),
     }
 }

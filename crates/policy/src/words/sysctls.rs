@@ -16,6 +16,8 @@ pub fn check(key: &str) -> Result<(), WordError> {
     if OWN.iter().any(|p| key.starts_with(p)) && !key.contains('/') && !key.split('.').any(str::is_empty) {
         Ok(())
     } else {
-        Err(format!("{key} is a setting of the whole machine; a container has net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.*"))
+        Err(format!(
+            "{key} is a setting of the whole machine; a container has net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.*"
+        ))
     }
 }

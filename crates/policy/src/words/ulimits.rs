@@ -41,7 +41,11 @@ pub fn values(word: &str) -> Result<(u64, u64), WordError> {
         Some((soft, hard)) => (one(soft)?, one(hard)?),
         None => (one(word)?, one(word)?),
     };
-    if soft > hard { Err(format!("{word:?}: the soft limit is above the hard one")) } else { Ok((soft, hard)) }
+    if soft > hard {
+        Err(format!("{word:?}: the soft limit is above the hard one"))
+    } else {
+        Ok((soft, hard))
+    }
 }
 
 /// `NAME=SOFT[:HARD]` as name and value, both checked.

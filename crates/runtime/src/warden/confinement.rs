@@ -91,7 +91,8 @@ fn landlock(reach: &Reach<'_>, abi: u32) -> Result<(), Errno> {
     add_path_beneath(ruleset.as_fd(), reach.container, own & handled)?;
     // Other processes' names (`comm`). What is more than world-readable there is guarded by the right to trace,
     // which a process under Landlock has over nobody outside its domain.
-    let proc: OwnedFd = rustix::fs::open(c"/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let proc: OwnedFd =
+        rustix::fs::open(c"/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     add_path_beneath(ruleset.as_fd(), proc.as_fd(), access::READ_FILE)?;
     if let Some((containers, names)) = reach.remove_from {
         add_path_beneath(ruleset.as_fd(), containers, REMOVE_DIR)?;

@@ -172,7 +172,8 @@ impl Warden {
         let mut give_up_at: Option<Instant> = None;
         let mut abandoned = false;
         loop {
-            let given_up = give_up_at.is_some_and(|at| Instant::now() >= at) && (abandoned || !self.is_delivering());
+            let given_up =
+                give_up_at.is_some_and(|at| Instant::now() >= at) && (abandoned || !self.is_delivering());
             if ended.is_some() && (given_up || self.is_drained()) {
                 break;
             }
@@ -189,7 +190,9 @@ impl Warden {
                     }
                     Source::Signals => {
                         while let Some(signal) = self.signals.next() {
-                            if ended.is_some() && matches!(signal, Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT) {
+                            if ended.is_some()
+                                && matches!(signal, Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT)
+                            {
                                 // Only a reader that does not read is left to wait for: not against the person's will.
                                 abandoned = true;
                             } else if self.pass_on(signal) {
@@ -257,17 +260,22 @@ impl Warden {
         match &self.output {
             Output::Inherited => {}
             Output::Terminal(proxy) => {
-                interests.extend(proxy.interests().map(|(side, fd, flags)| (Source::Terminal(side), fd, flags)));
+                interests
+                    .extend(proxy.interests().map(|(side, fd, flags)| (Source::Terminal(side), fd, flags)));
             }
             Output::Log { logged, .. } => {
-                interests.extend(logged.interests().map(|(stream, fd, flags)| (Source::Log(stream), fd, flags)));
+                interests
+                    .extend(logged.interests().map(|(stream, fd, flags)| (Source::Log(stream), fd, flags)));
             }
         }
         let mut fds: Vec<PollFd<'_>> =
             interests.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
         let limit = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
         });
         match poll(&mut fds, limit.as_ref()) {
             Ok(_) => {}
@@ -341,7 +349,9 @@ impl Warden {
 
     fn send(&self, signal: Signal) -> bool {
         let sent = match &self.watched {
-            Watched::Init(status) => send_to_init(self.pidfd.as_fd(), status.as_ref().map(AsFd::as_fd), signal),
+            Watched::Init(status) => {
+                send_to_init(self.pidfd.as_fd(), status.as_ref().map(AsFd::as_fd), signal)
+            }
             Watched::Further => send(self.pidfd.as_fd(), signal).map(|()| false),
         };
         sent.unwrap_or(false)

@@ -58,7 +58,6 @@ impl Signals {
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
-
 }
 
 fn from_nix(errno: nix::errno::Errno) -> Errno {

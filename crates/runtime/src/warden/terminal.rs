@@ -16,7 +16,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::getpgrp;
 use rustix::termios::{
-    OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
+    OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+    tcsetwinsize,
 };
 
 /// How much is read at once.
@@ -271,7 +272,11 @@ impl Proxy {
             // The end of a file or pipe: what a person does to say so is Ctrl-D.
             Ok(false) | Err(_) => {
                 self.input = None;
-                let end = self.master.as_ref().and_then(|m| tcgetattr(m).ok()).map(|t| t.special_codes[SpecialCodeIndex::VEOF]);
+                let end = self
+                    .master
+                    .as_ref()
+                    .and_then(|m| tcgetattr(m).ok())
+                    .map(|t| t.special_codes[SpecialCodeIndex::VEOF]);
                 self.to_container.bytes.push(end.unwrap_or(4));
             }
         }

@@ -25,7 +25,8 @@ pub struct Events {
 impl Events {
     pub(super) fn add(&mut self, dir: &OwnedFd, v2: bool, controller: &str) {
         let open = |name: &str| {
-            rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).ok()
+            rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+                .ok()
         };
         if v2 || controller == "memory" {
             let name = if v2 { "memory.events" } else { "memory.oom_control" };

@@ -155,10 +155,15 @@ pub(crate) fn plan(
         // Processes are counted by the user namespace as well.
         let covered = controller == "pids" && ext.pids_limit.is_some();
         if !best_effort && !covered {
-            return Err(refuse(field, format!("{what} needs a cgroup with the controller {controller}, and none can be made here")));
+            return Err(refuse(
+                field,
+                format!("{what} needs a cgroup with the controller {controller}, and none can be made here"),
+            ));
         }
         if !covered {
-            draft.notes.push(format!("cgroups: {what} is not enforced: no cgroup with the controller {controller} can be made here"));
+            draft.notes.push(format!(
+                "cgroups: {what} is not enforced: no cgroup with the controller {controller} can be made here"
+            ));
         }
         match controller {
             "memory" => (limits.memory, limits.memory_and_swap) = (None, None),
@@ -175,7 +180,9 @@ pub(crate) fn plan(
 
 fn limits(spec: &Spec) -> Result<Limits, SpecError> {
     let mut limits = Limits::default();
-    let Some(resources) = spec.linux().as_ref().and_then(|l| l.resources().as_ref()) else { return Ok(limits) };
+    let Some(resources) = spec.linux().as_ref().and_then(|l| l.resources().as_ref()) else {
+        return Ok(limits);
+    };
     // -1 stands for "no limit".
     let some = |n: i64| u64::try_from(n).ok();
     limits.pids = resources.pids().as_ref().and_then(|p| some(p.limit())).filter(|n| *n > 0);
@@ -185,13 +192,21 @@ fn limits(spec: &Spec) -> Result<Limits, SpecError> {
         if let (Some(memory), Some(both)) = (limits.memory, limits.memory_and_swap)
             && both < memory
         {
-            return Err(SpecError::new(Layer::Cgroups, "linux.resources.memory.swap", "is memory and swap together, so not below the limit of memory"));
+            return Err(SpecError::new(
+                Layer::Cgroups,
+                "linux.resources.memory.swap",
+                "is memory and swap together, so not below the limit of memory",
+            ));
         }
     }
     if let Some(cpu) = resources.cpu() {
         let period = cpu.period().unwrap_or(100_000);
         if !(1000..=1_000_000).contains(&period) {
-            return Err(SpecError::new(Layer::Cgroups, "linux.resources.cpu.period", "is not between 1000 and 1000000 microseconds"));
+            return Err(SpecError::new(
+                Layer::Cgroups,
+                "linux.resources.cpu.period",
+                "is not between 1000 and 1000000 microseconds",
+            ));
         }
         limits.cpu = cpu.quota().and_then(some).filter(|q| *q > 0).map(|quota| (quota.max(1000), period));
     }
@@ -219,17 +234,23 @@ impl Groups {
         match &group.hierarchy {
             Hierarchy::None => Ok(Self { dirs: Vec::new(), v2: false }),
             Hierarchy::V1 { controllers } => v1::create(group, controllers),
-            Hierarchy::V2 { parent, controllers, step_aside } => v2::create(group, parent, controllers, *step_aside),
+            Hierarchy::V2 { parent, controllers, step_aside } => {
+                v2::create(group, parent, controllers, *step_aside)
+            }
         }
     }
 
-    /// Opens the groups of a running container by the paths that [`Groups::paths`] gave.
+    /// Opens the groups of a container by the paths that [`Groups::paths`] gave; those that are gone are left out.
     pub fn open(paths: &[PathBuf]) -> Result<Self, Errno> {
         let mut groups = Self { dirs: Vec::new(), v2: false };
         for path in paths {
-            groups.add(String::new(), path, None)?;
+            match groups.add(String::new(), path, None) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno),
+            }
         }
-        groups.v2 = groups.dirs.iter().any(|d| rustix::fs::fstatfs(&d.dir).is_ok_and(|s| s.f_type == 0x6367_7270));
+        groups.v2 =
+            groups.dirs.iter().any(|d| rustix::fs::fstatfs(&d.dir).is_ok_and(|s| s.f_type == 0x6367_7270));
         Ok(groups)
     }
 
@@ -290,7 +311,11 @@ impl Groups {
 
     /// Memory in use, in bytes, and its limit, where the group knows.
     pub fn memory(&self) -> Option<(u64, Option<u64>)> {
-        let names = if self.v2 { ("memory.current", "memory.max") } else { ("memory.usage_in_bytes", "memory.limit_in_bytes") };
+        let names = if self.v2 {
+            ("memory.current", "memory.max")
+        } else {
+            ("memory.usage_in_bytes", "memory.limit_in_bytes")
+        };
         self.dirs.iter().find_map(|d| {
             let used = read_number(&d.dir, names.0)?;
             // v1 writes "no limit" as the largest number of pages.
@@ -336,13 +361,15 @@ fn failed(what: String, errno: Errno) -> StartError {
 
 /// Writes one setting of a group.
 fn write(dir: &OwnedFd, name: &str, value: &str) -> Result<(), Errno> {
-    let file = rustix::fs::openat(dir, name, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
+    let file =
+        rustix::fs::openat(dir, name, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
     rustix::io::write(&file, value.as_bytes()).map(drop)
 }
 
 fn read(dir: &OwnedFd, name: &str) -> Option<String> {
     let file =
-        rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+        rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+            .ok()?;
     let mut buffer = [0u8; 4096];
     let n = rustix::io::read(&file, &mut buffer).ok()?;
     Some(String::from_utf8_lossy(buffer.get(..n)?).into_owned())
@@ -376,7 +403,8 @@ mod tests {
 
     #[test]
     fn the_callers_own_groups_are_read_and_those_out_of_sight_are_left_out() {
-        let text = "9:name=systemd:/a\n4:memory:/x:y/z\n2:cpu,cpuacct:/\n1:pids:/../..\n0::/user.slice\n\nbroken\n";
+        let text =
+            "9:name=systemd:/a\n4:memory:/x:y/z\n2:cpu,cpuacct:/\n1:pids:/../..\n0::/user.slice\n\nbroken\n";
         let groups = parse_own_groups(text);
         assert_eq!(
             groups,

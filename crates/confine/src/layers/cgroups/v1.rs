@@ -55,7 +55,9 @@ fn fill(group: &Group, controllers: &[(String, PathBuf)], groups: &mut Groups) -
             match write(&dir.dir, name, &value) {
                 // The kernel counts no swap (swapaccount=0).
                 Err(rustix::io::Errno::NOENT) if optional => {}
-                other => other.map_err(|e| failed(format!("write {value} to {}/{name}", path.display()), e))?,
+                other => {
+                    other.map_err(|e| failed(format!("write {value} to {}/{name}", path.display()), e))?
+                }
             }
         }
     }

@@ -39,7 +39,11 @@ pub(super) fn probe() -> Hierarchy {
     if own == Path::new(TOP) {
         // The root of the hierarchy, and only it, may hold processes and give controllers.
         return match writable(&own) {
-            true => Hierarchy::V2 { controllers: given(&own, "cgroup.controllers"), parent: own, step_aside: false },
+            true => Hierarchy::V2 {
+                controllers: given(&own, "cgroup.controllers"),
+                parent: own,
+                step_aside: false,
+            },
             false => Hierarchy::None,
         };
     }
@@ -54,7 +58,11 @@ pub(super) fn probe() -> Hierarchy {
         }
     }
     if writable(&own) && words(&own.join("cgroup.procs")).len() <= 1 {
-        return Hierarchy::V2 { controllers: given(&own, "cgroup.controllers"), parent: own, step_aside: true };
+        return Hierarchy::V2 {
+            controllers: given(&own, "cgroup.controllers"),
+            parent: own,
+            step_aside: true,
+        };
     }
     Hierarchy::None
 }
@@ -69,7 +77,9 @@ pub(super) fn create(
         aside(parent)?;
     }
     // Given already where the parent is somebody else's; what can't be given shows when the limit is written.
-    if let Ok(dir) = rustix::fs::open(parent, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, Mode::empty()) {
+    if let Ok(dir) =
+        rustix::fs::open(parent, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, Mode::empty())
+    {
         let there = read(&dir, "cgroup.subtree_control").unwrap_or_default();
         for controller in controllers.iter().filter(|c| !there.split_whitespace().any(|t| t == c.as_str())) {
             let _ = write(&dir, "cgroup.subtree_control", &format!("+{controller}"));
@@ -96,8 +106,9 @@ fn aside(own: &Path) -> Result<(), StartError> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(failed(format!("make {}", path.display()), errno)),
     }
-    std::fs::write(path.join("cgroup.procs"), "0")
-        .map_err(|e| failed(format!("step aside into {}", path.display()), Errno::from_io_error(&e).unwrap_or(Errno::IO)))
+    std::fs::write(path.join("cgroup.procs"), "0").map_err(|e| {
+        failed(format!("step aside into {}", path.display()), Errno::from_io_error(&e).unwrap_or(Errno::IO))
+    })
 }
 
 fn fill(group: &Group, groups: &Groups, path: &Path) -> Result<(), StartError> {

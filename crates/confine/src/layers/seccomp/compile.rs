@@ -123,7 +123,8 @@ fn decide(decision: &mut Decision, args: &[LinuxSeccompArg], action: u32) {
         }
         return;
     }
-    let repeated = args.iter().enumerate().any(|(i, a)| args.iter().skip(i + 1).any(|b| a.index() == b.index()));
+    let repeated =
+        args.iter().enumerate().any(|(i, a)| args.iter().skip(i + 1).any(|b| a.index() == b.index()));
     if repeated {
         cases.extend(args.iter().map(|a| (vec![*a], action)));
     } else {
@@ -169,7 +170,9 @@ impl Backwards {
     /// A return of `value`: one that is near enough, or a new one.
     fn ret(&mut self, value: u32) -> usize {
         let here = self.code.len();
-        if let Some((_, label)) = self.returns.iter().rev().find(|(v, label)| *v == value && here - label < 128) {
+        if let Some((_, label)) =
+            self.returns.iter().rev().find(|(v, label)| *v == value && here - label < 128)
+        {
             return *label;
         }
         let label = self.push(RET, value, 0, 0);

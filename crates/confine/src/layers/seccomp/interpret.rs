@@ -2,7 +2,9 @@
 //! the same about every call (R14).
 
 use donjon_sys::seccomp::SockFilter;
-use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompOperator as Op};
+use oci_spec::runtime::{
+    LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompOperator as Op,
+};
 
 /// What the kernel passes to a filter.
 #[derive(Debug, Clone, Copy)]

@@ -74,9 +74,23 @@ fn has_fallback(call: &str) -> bool {
     call.starts_with("io_uring_")
         || matches!(
             call,
-            "clone3" | "io_setup" | "memfd_secret" | "cachestat" | "statmount" | "listmount" | "quotactl_fd"
-                | "lsm_get_self_attr" | "lsm_list_modules" | "getxattrat" | "setxattrat" | "listxattrat"
-                | "removexattrat" | "file_getattr" | "file_setattr" | "open_tree_attr" | "process_mrelease"
+            "clone3"
+                | "io_setup"
+                | "memfd_secret"
+                | "cachestat"
+                | "statmount"
+                | "listmount"
+                | "quotactl_fd"
+                | "lsm_get_self_attr"
+                | "lsm_list_modules"
+                | "getxattrat"
+                | "setxattrat"
+                | "listxattrat"
+                | "removexattrat"
+                | "file_getattr"
+                | "file_setattr"
+                | "open_tree_attr"
+                | "process_mrelease"
         )
 }
 
@@ -93,8 +107,10 @@ pub fn describe(nr: i32, args: &[u64; 6]) -> Refusal {
         };
     };
     let low = |i: usize| args.get(i).copied().unwrap_or(0) & 0xffff_ffff;
-    let capability =
-        sets::BY_CAPABILITY.iter().find(|(_, calls)| calls.contains(&call)).map(|(capability, _)| *capability);
+    let capability = sets::BY_CAPABILITY
+        .iter()
+        .find(|(_, calls)| calls.contains(&call))
+        .map(|(capability, _)| *capability);
     let mut refusal = Refusal {
         syscall: call.to_string(),
         object: call.to_string(),
@@ -113,7 +129,8 @@ pub fn describe(nr: i32, args: &[u64; 6]) -> Refusal {
         "socket" | "socketpair" => {
             let (_, text, word) =
                 FAMILIES.iter().find(|(n, ..)| *n == low(0)).copied().unwrap_or((low(0), "", ""));
-            let family = if text.is_empty() { format!("address family {}", low(0)) } else { text.to_string() };
+            let family =
+                if text.is_empty() { format!("address family {}", low(0)) } else { text.to_string() };
             refusal.object = format!("{family} socket, type {}, protocol {}", low(1) & 0xf, low(2));
             refusal.rule = "[sockets] families: not listed".to_string();
             refusal.allow = (!word.is_empty()).then(|| format!("--socket {word}"));
@@ -137,7 +154,8 @@ pub fn describe(nr: i32, args: &[u64; 6]) -> Refusal {
             };
             refusal.rule = "[namespaces] nested = false".to_string();
             refusal.allow = Some("--nested-userns".to_string());
-            refusal.advice = "root in a nested user namespace reaches the kernel code behind most known escapes";
+            refusal.advice =
+                "root in a nested user namespace reaches the kernel code behind most known escapes";
         }
         "ioctl" => {
             let request = match low(1) {
@@ -153,7 +171,9 @@ pub fn describe(nr: i32, args: &[u64; 6]) -> Refusal {
         }
         "prctl" => {
             refusal.object = match low(0) {
-                policy::PR_SET_PDEATHSIG => "prctl PR_SET_PDEATHSIG by the container's first process".to_string(),
+                policy::PR_SET_PDEATHSIG => {
+                    "prctl PR_SET_PDEATHSIG by the container's first process".to_string()
+                }
                 policy::PR_SET_MM => "prctl PR_SET_MM".to_string(),
                 other => format!("prctl option {other}"),
             };

@@ -46,13 +46,34 @@ pub(super) const PR_SET_MM: u64 = 35;
 
 /// Calls that succeed without effect when one id is mapped: there is nobody else to become or to give a file to.
 const SQUASHED: [&str; 13] = [
-    "chown", "fchown", "lchown", "fchownat", "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid",
-    "setfsuid", "setfsgid", "setgroups",
+    "chown",
+    "fchown",
+    "lchown",
+    "fchownat",
+    "setuid",
+    "setgid",
+    "setreuid",
+    "setregid",
+    "setresuid",
+    "setresgid",
+    "setfsuid",
+    "setfsgid",
+    "setgroups",
 ];
 
 /// Calls whose arguments decide.
-const CONDITIONAL: [&str; 10] =
-    ["clone", "unshare", "socket", "socketpair", "ioctl", "prctl", "personality", "mknod", "mknodat", "clone3"];
+const CONDITIONAL: [&str; 10] = [
+    "clone",
+    "unshare",
+    "socket",
+    "socketpair",
+    "ioctl",
+    "prctl",
+    "personality",
+    "mknod",
+    "mknodat",
+    "clone3",
+];
 
 /// Protocols of internet sockets: any (0), ICMP, TCP, UDP, ICMPv6. SCTP, MPTCP, raw numbers are not among them.
 const INET_PROTOCOLS: [u64; 5] = [0, 1, 6, 17, 58];
@@ -136,7 +157,12 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
     if granted("personality") {
         // Linux, 32 bit, an old version number, both, and the question what it is.
         for persona in [0u64, 8, 0x2_0000, 0x2_0008, LOW] {
-            rules.add(vec!["personality".into()], Action::ScmpActAllow, None, vec![masked(0, LOW, persona)?])?;
+            rules.add(
+                vec!["personality".into()],
+                Action::ScmpActAllow,
+                None,
+                vec![masked(0, LOW, persona)?],
+            )?;
         }
     }
     for (name, index) in [("mknod", 1), ("mknodat", 2)] {

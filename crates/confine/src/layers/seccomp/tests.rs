@@ -45,12 +45,15 @@ fn samples(profile: &LinuxSeccomp) -> Vec<u64> {
 fn agrees(profile: &LinuxSeccomp) {
     let program = compile(profile).unwrap();
     let values = samples(profile);
-    let numbers = (0..=1023).chain([0x4000_0000, 0x4000_0001, 0x4000_0200, 0x7fff_ffff, 0x8000_0000, u32::MAX]);
+    let numbers =
+        (0..=1023).chain([0x4000_0000, 0x4000_0001, 0x4000_0200, 0x7fff_ffff, 0x8000_0000, u32::MAX]);
     for nr in numbers {
         for arch in [AUDIT_ARCH, 0x4000_0003, 0xc000_00b7, 0] {
-            let conditional = profile.syscalls().iter().flatten().any(|r| {
-                r.args().is_some() && r.names().iter().any(|n| number(n) == Some(nr))
-            });
+            let conditional = profile
+                .syscalls()
+                .iter()
+                .flatten()
+                .any(|r| r.args().is_some() && r.names().iter().any(|n| number(n) == Some(nr)));
             let picks = if conditional && arch == AUDIT_ARCH { values.len() } else { 1 };
             for i in 0..picks {
                 for j in 0..picks.min(5) {
@@ -78,7 +81,9 @@ fn the_default_filter_says_what_the_profile_says_about_every_call() {
 #[test]
 fn the_filter_of_every_capability_says_what_the_profile_says() {
     for (capability, _) in sets::BY_CAPABILITY {
-        agrees(&profile(&SyscallPolicy { capabilities: vec![capability.to_string()], ..policy(true) }).unwrap());
+        agrees(
+            &profile(&SyscallPolicy { capabilities: vec![capability.to_string()], ..policy(true) }).unwrap(),
+        );
     }
 }
 
@@ -128,11 +133,44 @@ fn profiles_made_at_random_compile_to_what_they_say() {
 fn what_attackers_need_does_not_exist() {
     let p = profile(&policy(true)).unwrap();
     for call in [
-        "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "keyctl", "add_key", "request_key",
-        "bpf", "perf_event_open", "ptrace", "process_vm_readv", "process_vm_writev", "mount", "umount2", "pivot_root",
-        "open_tree", "move_mount", "fsopen", "setns", "chroot", "kexec_load", "init_module", "finit_module",
-        "open_by_handle_at", "name_to_handle_at", "quotactl", "reboot", "swapon", "acct", "settimeofday",
-        "clock_settime", "iopl", "ioperm", "syslog", "vmsplice", "fanotify_init", "lookup_dcookie", "modify_ldt",
+        "io_uring_setup",
+        "io_uring_enter",
+        "io_uring_register",
+        "userfaultfd",
+        "keyctl",
+        "add_key",
+        "request_key",
+        "bpf",
+        "perf_event_open",
+        "ptrace",
+        "process_vm_readv",
+        "process_vm_writev",
+        "mount",
+        "umount2",
+        "pivot_root",
+        "open_tree",
+        "move_mount",
+        "fsopen",
+        "setns",
+        "chroot",
+        "kexec_load",
+        "init_module",
+        "finit_module",
+        "open_by_handle_at",
+        "name_to_handle_at",
+        "quotactl",
+        "reboot",
+        "swapon",
+        "acct",
+        "settimeofday",
+        "clock_settime",
+        "iopl",
+        "ioperm",
+        "syslog",
+        "vmsplice",
+        "fanotify_init",
+        "lookup_dcookie",
+        "modify_ldt",
         "personality",
     ] {
         let args = if call == "personality" { vec![0x40_0000] } else { vec![] };
@@ -197,7 +235,11 @@ fn names_that_do_not_exist_are_errors_in_a_policy() {
     let bad = |allow: &str| profile(&SyscallPolicy { allow: vec![allow.into()], ..SyscallPolicy::default() });
     assert!(matches!(bad("opeat"), Err(SeccompError::UnknownCall(_))));
     assert!(matches!(bad("@fils"), Err(SeccompError::UnknownSet(_))));
-    let family = SyscallPolicy { families: vec!["ipx".into()], allow: vec!["socket".into()], ..SyscallPolicy::default() };
+    let family = SyscallPolicy {
+        families: vec!["ipx".into()],
+        allow: vec!["socket".into()],
+        ..SyscallPolicy::default()
+    };
     assert!(matches!(profile(&family), Err(SeccompError::UnknownFamily(_))));
 }
 

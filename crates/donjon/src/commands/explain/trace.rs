@@ -81,7 +81,9 @@ fn print(found: &Found, policy: &Policy) -> Result<(), Failure> {
 }
 
 fn describe(failed: &Failed) -> String {
-    let Some(nr) = number(&failed.call).and_then(|nr| i32::try_from(nr).ok()) else { return failed.call.clone() };
+    let Some(nr) = number(&failed.call).and_then(|nr| i32::try_from(nr).ok()) else {
+        return failed.call.clone();
+    };
     let object = notify::describe(nr, &failed.args).object;
     if object == failed.call { object } else { format!("{}: {object}", failed.call) }
 }
@@ -89,14 +91,20 @@ fn describe(failed: &Failed) -> String {
 /// The layer that most likely refused, and what would allow it.
 fn explain(failed: &Failed, policy: &Policy) -> (&'static str, String) {
     let path = failed.path.as_deref().unwrap_or_default();
-    let mount = policy.mounts.iter().filter(|m| Path::new(path).starts_with(&m.target)).max_by_key(|m| m.target.len());
+    let mount = policy
+        .mounts
+        .iter()
+        .filter(|m| Path::new(path).starts_with(&m.target))
+        .max_by_key(|m| m.target.len());
     match failed.errno {
         Errno::ROFS => match mount {
             Some(mount) if mount.kind == MountKind::Bind => {
                 let source = mount.source.as_deref().unwrap_or_default();
                 ("mounts", format!("--rw {source}:{} in place of --ro", mount.target))
             }
-            _ if path.starts_with("/proc") || path.starts_with("/sys") => ("mounts", "nothing: the machine's settings are not the container's".into()),
+            _ if path.starts_with("/proc") || path.starts_with("/sys") => {
+                ("mounts", "nothing: the machine's settings are not the container's".into())
+            }
             _ if policy.filesystem.read_only == Some(true) => {
                 ("rootfs", format!("--tmpfs {} , or without --read-only", above(path)))
             }
@@ -105,14 +113,23 @@ fn explain(failed: &Failed, policy: &Policy) -> (&'static str, String) {
         Errno::ACCESS if path.is_empty() => by_call(failed),
         Errno::ACCESS => match &failed.by_mode {
             Some(why) => ("identity", format!("{why}: files of others stay theirs")),
-            None if path.starts_with("/proc") || path.starts_with("/sys") => ("mounts", format!("--security-opt unmask={path}")),
-            None if failed.call.starts_with("exec") => ("landlock", "a mount there without noexec (exec)".into()),
-            None => ("landlock", format!("--{} SRC:{}", if failed.writes { "rw" } else { "ro" }, above(path))),
+            None if path.starts_with("/proc") || path.starts_with("/sys") => {
+                ("mounts", format!("--security-opt unmask={path}"))
+            }
+            None if failed.call.starts_with("exec") => {
+                ("landlock", "a mount there without noexec (exec)".into())
+            }
+            None => {
+                ("landlock", format!("--{} SRC:{}", if failed.writes { "rw" } else { "ro" }, above(path)))
+            }
         },
         Errno::NETUNREACH => ("network", "nothing yet: there is loopback only".into()),
         Errno::AGAIN => ("limits", "--pids-limit NUMBER".into()),
         Errno::NOSPC => ("limits", "--ram SIZE".into()),
-        Errno::OVERFLOW => ("identity", "--userns range, or an image of your own: this file belongs to an id that is not mapped".into()),
+        Errno::OVERFLOW => (
+            "identity",
+            "--userns range, or an image of your own: this file belongs to an id that is not mapped".into(),
+        ),
         Errno::XDEV => ("landlock", "copy instead: it lies on another mount".into()),
         _ => by_call(failed),
     }
@@ -120,7 +137,9 @@ fn explain(failed: &Failed, policy: &Policy) -> (&'static str, String) {
 
 /// What the filter or a missing capability says of the call.
 fn by_call(failed: &Failed) -> (&'static str, String) {
-    let Some(nr) = number(&failed.call).and_then(|nr| i32::try_from(nr).ok()) else { return ("seccomp", String::new()) };
+    let Some(nr) = number(&failed.call).and_then(|nr| i32::try_from(nr).ok()) else {
+        return ("seccomp", String::new());
+    };
     let refusal = notify::describe(nr, &failed.args);
     let layer = if refusal.capability.is_some() { "capabilities" } else { "seccomp" };
     (layer, refusal.allow.unwrap_or_else(|| "nothing: always refused".into()))
