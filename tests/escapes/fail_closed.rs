@@ -16,16 +16,8 @@ fn r31_no_boundary_is_left_out_in_silence() {
     let world = World::ordinary();
     let steps = steps(&world, &[]);
     for layer in [
-        "landlock",
-        "seccomp",
-        "capabilities",
-        "limits",
-        "keyring",
-        "identity",
-        "rootfs",
-        "mounts",
-        "devices",
-        "overlay",
+        "landlock", "seccomp", "capabilities", "limits", "keyring", "identity", "rootfs", "mounts",
+        "devices", "overlay",
     ] {
         let (n, _) = steps.iter().find(|(_, l)| l == layer).unwrap_or_else(|| panic!("no step of {layer}"));
         let run = world.shell(&["--rm"], "echo ran").failing_at(*n).go();

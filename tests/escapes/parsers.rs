@@ -15,21 +15,8 @@ fn r28_a_user_is_a_name_or_a_number_and_nothing_else() {
     // CVE-2026-30892: a user that could not be parsed became root.
     let world = World::ordinary();
     for user in [
-        "0x0",
-        "-1",
-        "1000:",
-        ":1000",
-        "1000:1000:1000",
-        "4294967295",
-        "4294967296",
-        "99999999999999999999",
-        " 0",
-        "0 ",
-        "+0",
-        "1e3",
-        "",
-        "root\n",
-        "guest:nogroup",
+        "0x0", "-1", "1000:", ":1000", "1000:1000:1000", "4294967295", "4294967296", "99999999999999999999",
+        " 0", "0 ", "+0", "1e3", "", "root\n", "guest:nogroup",
     ] {
         let flag = format!("--user={user}");
         rejected(world.shell(&["--rm", &flag], "echo ran"));

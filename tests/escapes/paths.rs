@@ -49,21 +49,8 @@ fn r2_every_place_that_donjon_fills_may_be_a_link_and_the_host_stays_as_it_is() 
     let treasure = treasure(&world);
     let up = format!("../../../../../../../../../..{treasure}");
     for place in [
-        "proc",
-        "sys",
-        "dev",
-        "etc",
-        "tmp",
-        "run",
-        "dev/pts",
-        "dev/shm",
-        "dev/null",
-        "dev/console",
-        "dev/mqueue",
-        "var",
-        "etc/hosts",
-        "etc/hostname",
-        "etc/resolv.conf",
+        "proc", "sys", "dev", "etc", "tmp", "run", "dev/pts", "dev/shm", "dev/null", "dev/console",
+        "dev/mqueue", "var", "etc/hosts", "etc/hostname", "etc/resolv.conf",
     ] {
         for target in [
             treasure.as_str(),

@@ -20,14 +20,7 @@ fn plan(world: &World, image: &str, options: &[&str]) -> Vec<Step> {
 
 /// The options of a run with many kinds of steps.
 const MANY: [&str; 9] = [
-    "--read-only",
-    "--tmpfs",
-    "/scratch",
-    "--hostname",
-    "keep",
-    "--init",
-    "--ulimit",
-    "nofile=64",
+    "--read-only", "--tmpfs", "/scratch", "--hostname", "keep", "--init", "--ulimit", "nofile=64",
     "--umask=077",
 ];
 

@@ -94,26 +94,9 @@ fn the_network_is_loopback_alone_and_it_is_up() {
 fn what_proc_would_tell_about_the_machine_is_masked() {
     let world = World::ordinary();
     let files = [
-        "kcore",
-        "keys",
-        "key-users",
-        "kallsyms",
-        "timer_list",
-        "sched_debug",
-        "interrupts",
-        "config.gz",
-        "cmdline",
-        "sysrq-trigger",
-        "kmsg",
-        "iomem",
-        "ioports",
-        "modules",
-        "kpagecount",
-        "kpageflags",
-        "slabinfo",
-        "vmallocinfo",
-        "pagetypeinfo",
-        "schedstat",
+        "kcore", "keys", "key-users", "kallsyms", "timer_list", "sched_debug", "interrupts", "config.gz",
+        "cmdline", "sysrq-trigger", "kmsg", "iomem", "ioports", "modules", "kpagecount", "kpageflags",
+        "slabinfo", "vmallocinfo", "pagetypeinfo", "schedstat",
     ];
     for file in files {
         let path = format!("/proc/{file}");

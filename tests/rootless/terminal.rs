@@ -109,16 +109,8 @@ fn the_callers_terminal_is_restored_when_donjon_is_told_to_end() {
     let image = world.image();
     let terminal = Terminal::new(24, 80);
     let before = terminal.settings();
-    let mut run = terminal.run(world.donjon(&[
-        "run",
-        "--rm",
-        "-it",
-        "--init",
-        &image,
-        "sh",
-        "-c",
-        "echo ready; sleep 30",
-    ]));
+    let mut run = terminal
+        .run(world.donjon(&["run", "--rm", "-it", "--init", &image, "sh", "-c", "echo ready; sleep 30"]));
     run.wait_for("ready");
     run.signal(libc::SIGTERM);
     let (_, screen, terminal) = run.finish();
@@ -135,14 +127,8 @@ fn t_without_a_terminal_outside_still_gives_one_inside() {
 fn exec_gets_a_terminal_as_well() {
     let world = World::ordinary();
     world.shell(&["-d", "--name", "house"], "sleep 60").go().succeeds();
-    let run = Terminal::new(30, 90).run(world.donjon(&[
-        "exec",
-        "-it",
-        "house",
-        "sh",
-        "-c",
-        "tty; attacker window",
-    ]));
+    let run = Terminal::new(30, 90)
+        .run(world.donjon(&["exec", "-it", "house", "sh", "-c", "tty; attacker window"]));
     let (code, screen, _) = run.finish();
     assert_eq!(code, 0, "{screen}");
     assert!(screen.contains("/dev/pts/") && screen.contains("30 90"), "{screen}");

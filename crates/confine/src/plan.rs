@@ -410,6 +410,14 @@ impl Plan {
         &self.notes
     }
 
+    /// The limit of processes and threads that the user namespace holds.
+    pub fn process_limit(&self) -> Option<u64> {
+        self.steps.iter().find_map(|s| match &s.op {
+            Op::Rlimit { resource: 6, soft, .. } if self.id_maps != IdMaps::None => Some(*soft),
+            _ => None,
+        })
+    }
+
     /// Whether a small init stays as pid 1.
     pub(crate) fn has_init(&self) -> bool {
         self.steps.iter().any(|s| matches!(s.op, Op::Init))

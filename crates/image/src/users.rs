@@ -245,20 +245,8 @@ mod tests {
     fn what_can_not_be_resolved_is_an_error_and_never_root() {
         let tree = Tree::new("errors");
         for word in [
-            "",
-            ":",
-            "nobody-here",
-            "odd",
-            "-1",
-            "+5",
-            "0x10",
-            "4294967295",
-            "4294967296",
-            "guest:",
-            ":0",
-            "guest:none",
-            "1:2:3",
-            "1 ",
+            "", ":", "nobody-here", "odd", "-1", "+5", "0x10", "4294967295", "4294967296", "guest:", ":0",
+            "guest:none", "1:2:3", "1 ",
         ] {
             assert!(resolve_user(&tree.0, word).is_err(), "{word:?}");
         }

@@ -45,36 +45,14 @@ const TREES: &[(&str, &str)] = &[
 
 /// What is kept in a home directory and is nobody else's.
 const IN_HOME: &[&str] = &[
-    ".ssh",
-    ".aws",
-    ".kube",
-    ".gnupg",
-    ".docker",
-    ".azure",
-    ".config",
-    ".config/gcloud",
-    ".config/containers",
-    ".local",
-    ".local/share",
-    ".netrc",
-    ".password-store",
-    ".mozilla",
-    ".git-credentials",
-    ".npmrc",
-    ".pypirc",
-    ".cargo/credentials.toml",
-    ".bash_history",
-    ".vault-token",
+    ".ssh", ".aws", ".kube", ".gnupg", ".docker", ".azure", ".config", ".config/gcloud",
+    ".config/containers", ".local", ".local/share", ".netrc", ".password-store", ".mozilla",
+    ".git-credentials", ".npmrc", ".pypirc", ".cargo/credentials.toml", ".bash_history", ".vault-token",
 ];
 
 /// Sockets through which a container would be its host's master.
 const SOCKETS: &[&str] = &[
-    "docker.sock",
-    "podman.sock",
-    "containerd.sock",
-    "crio.sock",
-    "buildkitd.sock",
-    "lxd.socket",
+    "docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock", "lxd.socket",
     "unix.socket",
 ];
 
@@ -174,18 +152,8 @@ mod tests {
     #[test]
     fn the_system_s_own_directories_are_refused() {
         for path in [
-            "/",
-            "/proc",
-            "/sys",
-            "/etc",
-            "/dev",
-            "/dev/null",
-            "/home",
-            "/usr",
-            "/proc/self",
-            "/root",
-            "/var",
-            "/run",
+            "/", "/proc", "/sys", "/etc", "/dev", "/dev/null", "/home", "/usr", "/proc/self", "/root",
+            "/var", "/run",
         ] {
             let why = refused(path);
             assert!(why.contains("would open the house") || why.contains("own state"), "{path}: {why}");

@@ -17,31 +17,11 @@ impl Policy {
             };
         }
         last_word!(
-            process.user,
-            process.workdir,
-            process.entrypoint,
-            process.hostname,
-            process.umask,
-            process.terminal,
-            process.init,
-            process.stop_signal,
-            process.stop_timeout,
-            process.timeout,
-            filesystem.read_only,
-            filesystem.ram,
-            filesystem.shm_size,
-            filesystem.proc_pid_only,
-            filesystem.landlock,
-            limits.pids,
-            limits.memory,
-            limits.cpus,
-            capabilities.root,
-            syscalls.base,
-            syscalls.profile,
-            sockets.families,
-            namespaces.user,
-            namespaces.network,
-            namespaces.nested,
+            process.user, process.workdir, process.entrypoint, process.hostname, process.umask,
+            process.terminal, process.init, process.stop_signal, process.stop_timeout, process.timeout,
+            filesystem.read_only, filesystem.ram, filesystem.shm_size, filesystem.proc_pid_only,
+            filesystem.landlock, limits.pids, limits.memory, limits.cpus, capabilities.root, syscalls.base,
+            syscalls.profile, sockets.families, namespaces.user, namespaces.network, namespaces.nested,
         );
         // A limit of memory alone means: no swap beyond it. One inherited from below may be smaller than memory.
         match (&later.limits.memory_swap, &memory) {

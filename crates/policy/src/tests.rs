@@ -184,10 +184,7 @@ fn mounts_are_read_as_podman_reads_them_and_unknown_options_refused() {
     let m = mounts::mount("type=bind,src=/a,dst=/b,ro").unwrap();
     assert!(m.read_only);
     for bad in [
-        "type=bind,dst=/b",
-        "src=/a,dst=/b",
-        "type=image,src=x,dst=/b",
-        "type=tmpfs,src=/a,dst=/b",
+        "type=bind,dst=/b", "src=/a,dst=/b", "type=image,src=x,dst=/b", "type=tmpfs,src=/a,dst=/b",
         "type=bind,src=/a,dst=/b,U",
     ] {
         assert!(mounts::mount(bad).is_err(), "{bad}");
@@ -213,11 +210,7 @@ fn security_options_can_only_narrow() {
     let mut p = Policy::default();
     assert!(security::security_opt("no-new-privileges", &mut p).is_ok());
     for bad in [
-        "no-new-privileges=false",
-        "seccomp=unconfined",
-        "apparmor=unconfined",
-        "label=disable",
-        "mask=proc",
+        "no-new-privileges=false", "seccomp=unconfined", "apparmor=unconfined", "label=disable", "mask=proc",
         "x",
     ] {
         assert!(security::security_opt(bad, &mut p).is_err(), "{bad}");

@@ -22,14 +22,8 @@ use crate::store::StoreError;
 
 /// Everything that donjon puts into a container's directory.
 pub(crate) const FILES: &[&str] = &[
-    "config.json",
-    "config.json.new",
-    "state.json",
-    "state.json.new",
-    "events.jsonl",
-    "log.jsonl",
-    "log.jsonl.1",
-    "lock",
+    "config.json", "config.json.new", "state.json", "state.json.new", "events.jsonl", "log.jsonl",
+    "log.jsonl.1", "lock",
 ];
 
 /// Largest state.json that is read, in bytes.

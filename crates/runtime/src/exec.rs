@@ -133,8 +133,17 @@ pub fn exec(
         .map_err(RunError::io("warden: connect the terminal"))?;
     let pidfd = child.release().ok_or_else(|| RunError::io("warden: follow the process")(Errno::SRCH))?;
     let limit = TimeLimit { after: None, stop_signal: Signal::TERM, stop_timeout: Duration::ZERO };
-    let warden =
-        Warden { pidfd, watched: Watched::Further, listener, recorder, signals, output, limit, limits: None };
+    let warden = Warden {
+        pidfd,
+        watched: Watched::Further,
+        listener,
+        recorder,
+        signals,
+        output,
+        limit,
+        limits: None,
+        crowd: None,
+    };
     let ended = warden.watch();
     settings.restore();
     Ok(ended)

@@ -29,6 +29,7 @@ use crate::state::{End, State};
 use crate::store::{Store, StoreError, words};
 use crate::streams::Streams;
 use crate::warden::confinement::{ConfineError, Confinement, Reach};
+use crate::warden::crowd::Crowd;
 use crate::warden::listener::Listener;
 use crate::warden::signals::Signals;
 use crate::warden::terminal::Settings;
@@ -409,6 +410,8 @@ impl Start<'_> {
 
         let limits = plan.cgroup().map(|group| group.limits.clone()).unwrap_or_default();
         let events = made.get().events();
+        let counted = limits.pids.is_some();
+        let most = plan.process_limit().filter(|_| !counted);
         let reach = Reach {
             container: self.container.dir(),
             remove_from: Some(self.store.directories()),
@@ -436,6 +439,7 @@ impl Start<'_> {
             output,
             limit: TimeLimit { after: launch.time_limit, stop_signal, stop_timeout: launch.stop_timeout },
             limits: Some(Limited { events, limits }),
+            crowd: most.map(|most| Crowd::new(pid, most)),
         };
         Ok(Started { warden, state, pid, groups: made.keep() })
     }

@@ -8,30 +8,9 @@ pub struct Dice(u64);
 
 /// Words that parsers stumble over.
 const WORDS: [&str; 24] = [
-    "",
-    "0",
-    "-1",
-    "4294967296",
-    "18446744073709551616",
-    "..",
-    "/",
-    "/../..",
-    "//",
-    "/proc/self/fd/7",
-    "a\u{0}b",
-    "\n",
-    "%s%n",
-    "ALL",
-    "CAP_SYS_ADMIN",
-    "@",
-    "rshared",
-    "nan",
-    "1e400",
-    "\u{202e}",
-    "\u{ffff}",
-    "SCMP_ACT_ALLOW",
-    "bind",
-    "none",
+    "", "0", "-1", "4294967296", "18446744073709551616", "..", "/", "/../..", "//", "/proc/self/fd/7",
+    "a\u{0}b", "\n", "%s%n", "ALL", "CAP_SYS_ADMIN", "@", "rshared", "nan", "1e400", "\u{202e}", "\u{ffff}",
+    "SCMP_ACT_ALLOW", "bind", "none",
 ];
 
 impl Dice {

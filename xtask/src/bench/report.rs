@@ -23,11 +23,7 @@ fn figure(samples: &Samples, name: &str) -> Option<Figure> {
 
 /// The subjects in the order of the tables.
 const SUBJECTS: [&str; 6] = [
-    "floor",
-    "donjon run --rm dir:ROOT",
-    "donjon run --rm host",
-    "bwrap --unshare-all",
-    "crun run",
+    "floor", "donjon run --rm dir:ROOT", "donjon run --rm host", "bwrap --unshare-all", "crun run",
     "runc run",
 ];
 

@@ -29,15 +29,7 @@ pub fn all(rooms: &str, scratch: &str) -> Vec<Subject> {
     let image = format!("dir:{root}");
     let donjon = format!("{rooms}/donjon");
     let bwrap = [
-        "/usr/bin/bwrap",
-        "--unshare-all",
-        "--ro-bind",
-        &root,
-        "/",
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
+        "/usr/bin/bwrap", "--unshare-all", "--ro-bind", &root, "/", "--proc", "/proc", "--dev", "/dev",
         "/bin/true",
     ];
     let crun = [

@@ -25,12 +25,8 @@ use super::namespaces;
 /// not among them: a detached mount lives in one, and the set-up makes many; without a user namespace to be root
 /// in, a program can't make one.
 const NESTED: [&str; 7] = [
-    "user/max_user_namespaces",
-    "user/max_pid_namespaces",
-    "user/max_net_namespaces",
-    "user/max_ipc_namespaces",
-    "user/max_uts_namespaces",
-    "user/max_cgroup_namespaces",
+    "user/max_user_namespaces", "user/max_pid_namespaces", "user/max_net_namespaces",
+    "user/max_ipc_namespaces", "user/max_uts_namespaces", "user/max_cgroup_namespaces",
     "user/max_time_namespaces",
 ];
 

@@ -93,7 +93,7 @@ fn landlock(reach: &Reach<'_>, abi: u32) -> Result<(), Errno> {
     // which a process under Landlock has over nobody outside its domain.
     let proc: OwnedFd =
         rustix::fs::open(c"/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    add_path_beneath(ruleset.as_fd(), proc.as_fd(), access::READ_FILE)?;
+    add_path_beneath(ruleset.as_fd(), proc.as_fd(), access::READ)?;
     if let Some((containers, names)) = reach.remove_from {
         add_path_beneath(ruleset.as_fd(), containers, REMOVE_DIR)?;
         add_path_beneath(ruleset.as_fd(), names, REMOVE_FILE)?;

@@ -11,6 +11,7 @@
 
 mod calls;
 pub mod confinement;
+pub mod crowd;
 pub mod listener;
 pub mod output;
 pub mod signals;
@@ -28,6 +29,7 @@ use crate::events::{Event, Recorder, Refused};
 use crate::log::Stream;
 use crate::process::{send, send_to_init};
 use crate::state::{End, now};
+use crowd::Crowd;
 use listener::Listener;
 use output::Logged;
 use signals::Signals;
@@ -93,6 +95,8 @@ pub struct Warden {
     pub limit: TimeLimit,
     /// What its cgroups tell; nothing for a further process.
     pub limits: Option<Limited>,
+    /// Looks whether the limit of processes is reached, where no cgroup tells.
+    pub crowd: Option<Crowd>,
 }
 
 /// The limits of a container's cgroups, and what tells that they were hit.
@@ -182,6 +186,10 @@ impl Warden {
                 (Deadline::Stop(at) | Deadline::Kill(at), None) => Some(at),
                 (Deadline::None, None) => None,
             };
+            let until = match &self.crowd {
+                Some(crowd) if ended.is_none() => Some(until.map_or(crowd.next(), |at| at.min(crowd.next()))),
+                _ => until,
+            };
             for (source, flags) in self.wait(ended.is_some(), until) {
                 match source {
                     Source::Process => {
@@ -218,6 +226,12 @@ impl Warden {
                         }
                     }
                 }
+            }
+            if ended.is_none()
+                && let Some(crowd) = &mut self.crowd
+                && !crowd.look(&mut self.recorder)
+            {
+                self.crowd = None;
             }
             deadline = match deadline {
                 Deadline::Stop(at) if Instant::now() >= at && ended.is_none() => {

@@ -46,33 +46,13 @@ pub(super) const PR_SET_MM: u64 = 35;
 
 /// Calls that succeed without effect when one id is mapped: there is nobody else to become or to give a file to.
 const SQUASHED: [&str; 13] = [
-    "chown",
-    "fchown",
-    "lchown",
-    "fchownat",
-    "setuid",
-    "setgid",
-    "setreuid",
-    "setregid",
-    "setresuid",
-    "setresgid",
-    "setfsuid",
-    "setfsgid",
-    "setgroups",
+    "chown", "fchown", "lchown", "fchownat", "setuid", "setgid", "setreuid", "setregid", "setresuid",
+    "setresgid", "setfsuid", "setfsgid", "setgroups",
 ];
 
 /// Calls whose arguments decide.
 const CONDITIONAL: [&str; 10] = [
-    "clone",
-    "unshare",
-    "socket",
-    "socketpair",
-    "ioctl",
-    "prctl",
-    "personality",
-    "mknod",
-    "mknodat",
-    "clone3",
+    "clone", "unshare", "socket", "socketpair", "ioctl", "prctl", "personality", "mknod", "mknodat", "clone3",
 ];
 
 /// Protocols of internet sockets: any (0), ICMP, TCP, UDP, ICMPv6. SCTP, MPTCP, raw numbers are not among them.
