@@ -76,9 +76,10 @@ impl Default for Root {
 }
 
 /// Where writes to the root file system go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Upper {
+    #[default]
     /// Nowhere: the lower tree itself is the root (an OCI engine prepared it).
     None,
     /// RAM, at most this many bytes; gone with the container.
@@ -86,12 +87,6 @@ pub enum Upper {
         /// Limit in bytes for everything written.
         bytes: u64,
     },
-}
-
-impl Default for Upper {
-    fn default() -> Self {
-        Upper::None
-    }
 }
 
 /// An `org.donjon.*` annotation that can't be read.

@@ -30,6 +30,12 @@ impl Identity {
         Ok(Self { pid, start_time })
     }
 
+    /// Whether this very process lives and is not on its way out.
+    pub fn lives(&self) -> bool {
+        let stat = || Stat::parse(&read_file(&format!("/proc/{}/stat", self.pid)).ok()?);
+        self.open().is_ok_and(|fd| fd.is_some()) && stat().is_some_and(|stat| !stat.exiting)
+    }
+
     /// A descriptor of this very process; `None` when it has ended (a zombie counts as ended).
     pub fn open(&self) -> Result<Option<OwnedFd>, Errno> {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
@@ -70,6 +76,8 @@ pub struct Stat {
     pub start_time: u64,
     /// Resident memory in pages.
     pub resident_pages: u64,
+    /// It is on its way out: what it held is being taken down.
+    pub exiting: bool,
 }
 
 impl Stat {
@@ -87,6 +95,8 @@ impl Stat {
             cpu_ticks: (14..=17).try_fold(0u64, |sum, field| Some(sum.saturating_add(number(field)?)))?,
             start_time: number(22)?,
             resident_pages: number(24)?,
+            // PF_EXITING of linux/sched.h
+            exiting: number(9)? & 0x4 != 0,
         })
     }
 }
@@ -198,7 +208,14 @@ mod tests {
         let stat = Stat::parse(line).unwrap();
         assert_eq!(
             stat,
-            Stat { state: b'R', parent: 7, cpu_ticks: 35, start_time: 987_654, resident_pages: 55 }
+            Stat {
+                state: b'R',
+                parent: 7,
+                cpu_ticks: 35,
+                start_time: 987_654,
+                resident_pages: 55,
+                exiting: false
+            }
         );
         assert_eq!(Stat::parse(b"42 (short) S 1"), None);
         assert_eq!(Stat::parse(b""), None);

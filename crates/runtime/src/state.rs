@@ -147,7 +147,7 @@ impl State {
 impl Status {
     /// Judges a record. `warden` is whether its lock was held *before* the record was read.
     pub fn of(state: &State, warden: bool) -> Self {
-        let alive = || state.init.is_some_and(|init| init.open().is_ok_and(|fd| fd.is_some()));
+        let alive = || state.init.is_some_and(|init| init.lives());
         match (&state.end, warden) {
             (Some(end), _) => Status::Exited(end.clone()),
             (None, true) if state.init.is_none() => Status::Created,

@@ -144,7 +144,7 @@ impl Tracer {
                     watched.call = None;
                 }
             }
-            (event::STOP, 19 | 20 | 21 | 22) => {
+            (event::STOP, 19..=22) => {
                 // A stop that the program was sent, not one of tracing.
                 let _ = ptrace::listen(pid);
                 return;

@@ -129,7 +129,11 @@ pub fn parse(words: Vec<OsString>) -> Result<CommandLine, Stop> {
     }
     let name = rest.peek().and_then(|w| w.to_str()).unwrap_or_default().to_string();
     let Some((name, about)) = COMMANDS.iter().find(|(n, _)| *n == name) else {
-        return Err(overview(rest.collect()));
+        return Err(if name.is_empty() || name.starts_with('-') {
+            overview(rest.collect())
+        } else {
+            unknown(&name)
+        });
     };
     if *name == "help" {
         let topic: Vec<OsString> = rest.skip(1).take(1).collect();
@@ -147,6 +151,16 @@ pub fn parse(words: Vec<OsString>) -> Result<CommandLine, Stop> {
         other => containers::parse(other, named(name, about), words)?,
     };
     Ok(CommandLine { root, invocation })
+}
+
+/// A word that is no command.
+fn unknown(word: &str) -> Stop {
+    let near = COMMANDS.iter().map(|(name, _)| (strsim::damerau_levenshtein(word, name), *name)).min();
+    let hint = match near {
+        Some((distance, name)) if distance <= 2 => format!("did you mean donjon {name}?"),
+        _ => "donjon --help lists the commands".to_string(),
+    };
+    Stop::Wrong(Failure::new(format!("there is no command {word:?}")).hint(hint))
 }
 
 fn wrong(message: &str) -> Stop {

@@ -26,7 +26,7 @@ pub fn exec(store: &Store, args: ExecArgs) -> Result<u8, Failure> {
     }
     let mut env = process.env().clone().unwrap_or_default();
     let mut set = |name: &str, value: &str| {
-        env.retain(|entry| !entry.split_once('=').is_some_and(|(n, _)| n == name));
+        env.retain(|entry| entry.split_once('=').is_none_or(|(n, _)| n != name));
         env.push(format!("{name}={value}"));
     };
     if args.terminal {
