@@ -62,6 +62,8 @@ pub(crate) struct Context<'a> {
     own_ram_count: usize,
     /// Mounts that nothing may be mounted over: unique ids, 0 where there is none.
     walls: [u64; 16],
+    /// Whether the private procfs handle is a descriptor of the mount that became `/proc`.
+    pub proc_attached: bool,
     pub found: Option<usize>,
     pub hooks: &'a Hooks,
 }
@@ -90,6 +92,7 @@ impl<'a> Context<'a> {
             own_ram: [0; 64],
             own_ram_count: 0,
             walls: [0; 16],
+            proc_attached: false,
             found: None,
             hooks,
         }
@@ -106,12 +109,10 @@ impl<'a> Context<'a> {
     }
 
     /// Remembers a mount of donjon's own in `/proc`, `/dev` or `/sys`.
-    pub fn remember_wall(&mut self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
-        let id = rootfs::unique_id(mount)?;
+    pub fn remember_wall(&mut self, id: u64) {
         if let Some(place) = self.walls.iter_mut().find(|place| **place == 0) {
             *place = id;
         }
-        Ok(())
     }
 
     /// ELOOP when `target` lies on such a mount: a link of the image led there.
@@ -239,7 +240,7 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
             false => Ok(()),
         },
         Op::Seal { slot, .. } => mounts::seal(ctx, *slot),
-        Op::ProcHandle => mounts::proc_handle(ctx),
+        Op::ProcHandle { group } => mounts::proc_handle(ctx, group),
         Op::Device { name, host, major, minor } => devices::device(ctx, name, host, *major, *minor),
         Op::DeviceLink { name, target } => devices::link(ctx, name, target),
         Op::Terminal => devices::terminal(ctx),

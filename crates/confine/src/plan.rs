@@ -155,7 +155,7 @@ pub enum Op {
     Mask { path: CString },
     ReadOnly { path: CString },
     Seal { slot: Slot, path: CString },
-    ProcHandle,
+    ProcHandle { group: CString },
     // devices
     Device { name: CString, host: CString, major: u32, minor: u32 },
     DeviceLink { name: CString, target: CString },
@@ -300,7 +300,7 @@ impl Plan {
         // The order of the layers. Each line depends on those above it.
         identity::plan_namespace_ids(&id_maps, process, spec, &mut draft)?;
         namespaces::plan(spec, &mut draft)?;
-        mounts::plan_start(&mut draft);
+        mounts::plan_start(spec, &mut draft)?;
         // While procfs is not attached nothing can be mounted over the files that are written here.
         limits::plan(spec, process, &ext, &mut draft)?;
         namespaces::plan_early_network(spec, &mut draft);

@@ -100,7 +100,7 @@ impl fmt::Display for Op {
             Op::Mask { path } => write!(f, "mask {}", text(path)),
             Op::ReadOnly { path } => write!(f, "make {} read-only", text(path)),
             Op::Seal { path, .. } => write!(f, "make {} read-only, now that it is furnished", text(path)),
-            Op::ProcHandle => write!(f, "private procfs handle, hidepid"),
+            Op::ProcHandle { .. } => write!(f, "private procfs handle, hidepid"),
             Op::Device { name, major, minor, .. } => {
                 write!(f, "device /dev/{} (char {major}:{minor})", text(name))
             }

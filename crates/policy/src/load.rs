@@ -3,8 +3,9 @@
 use crate::error::PolicyError;
 use crate::model::Policy;
 
-const DEFAULT: &str = include_str!("default.toml");
-const STRICT: &str = include_str!("strict.toml");
+/// `default.toml` and `strict.toml`, as the build script turned them into JSON.
+const DEFAULT: &str = include_str!(concat!(env!("OUT_DIR"), "/default.json"));
+const STRICT: &str = include_str!(concat!(env!("OUT_DIR"), "/strict.json"));
 
 /// A policy file larger than this is refused unread.
 pub const MOST_BYTES: usize = 1 << 20;
@@ -22,14 +23,14 @@ const KEYS: &[&str] = &[
 impl Policy {
     /// The defaults, `default.toml`.
     pub fn defaults() -> Result<Policy, PolicyError> {
-        Policy::from_toml(DEFAULT, "the built-in defaults")
+        built_in(DEFAULT, "the built-in defaults")
     }
 
     /// A named preset: `default` adds nothing, `strict` takes away.
     pub fn preset(name: &str) -> Result<Policy, PolicyError> {
         match name {
             "default" => Ok(Policy::default()),
-            "strict" => Policy::from_toml(STRICT, "the preset strict"),
+            "strict" => built_in(STRICT, "the preset strict"),
             other => Err(PolicyError::new("--preset", format!("{other:?} is no preset"))
                 .hint("there are: default, strict")),
         }
@@ -78,6 +79,10 @@ impl Policy {
         let text = std::fs::read_to_string(path).map_err(|e| fail(&reason(&e)))?;
         Policy::from_toml(&text, &name)
     }
+}
+
+fn built_in(json: &str, name: &str) -> Result<Policy, PolicyError> {
+    serde_json::from_str(json).map_err(|e| PolicyError::new(name, e.to_string()))
 }
 
 /// An input-output error in words, without its number.

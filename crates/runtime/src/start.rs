@@ -6,7 +6,8 @@
 //!                                     └─ new session, /dev/null ─ spawn ─ confine itself ─ started ─ report ─ watch
 //! ```
 //!
-//! The record is written while the child makes its mounts. A start that fails leaves no record.
+//! The record is written once the program runs, on the other processor if there is one. A start that fails leaves no
+//! record; a program that starts and can't be recorded is ended.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -384,7 +385,23 @@ impl Start<'_> {
         let made = MadeGroups(Some(groups));
         let mut child = Child::spawn(&plan, &streams, made.get())?;
         streams.close_ends();
-        // The child makes its mounts now: time to write things down.
+        // The child makes its mounts now, and whoever works beside it takes its processor away: only what has to be
+        // done before the program runs is done here.
+        let status = open_status(child.pid()).ok();
+        let recorder =
+            Recorder::new(self.container).map_err(RunError::io("warden: open the record of refusals"))?;
+        let limits = plan.cgroup().map(|group| group.limits.clone()).unwrap_or_default();
+        let events = made.get().events();
+        let counted = limits.pids.is_some();
+        let most = plan.process_limit().filter(|_| !counted);
+        let reach = Reach {
+            container: self.container.dir(),
+            remove_from: Some(self.store.directories()),
+            groups: made.get().parents().collect(),
+        };
+        let confinement = Confinement::enter(&reach, host.landlock_abi)?;
+        let handover = child.started(&plan)?;
+        // The program runs: time to write things down. A failure ends it again.
         let identity =
             Identity::of(child.pid()).map_err(RunError::io("state: read the start time of the container"))?;
         let mut state = State::new(&self.container.id, &self.container.name);
@@ -404,21 +421,6 @@ impl Start<'_> {
         self.container.sign_lock(warden)?;
         self.container.write_config(&spec)?;
         self.container.write_state(&state)?;
-        let status = open_status(child.pid()).ok();
-        let recorder =
-            Recorder::new(self.container).map_err(RunError::io("warden: open the record of refusals"))?;
-
-        let limits = plan.cgroup().map(|group| group.limits.clone()).unwrap_or_default();
-        let events = made.get().events();
-        let counted = limits.pids.is_some();
-        let most = plan.process_limit().filter(|_| !counted);
-        let reach = Reach {
-            container: self.container.dir(),
-            remove_from: Some(self.store.directories()),
-            groups: made.get().parents().collect(),
-        };
-        let confinement = Confinement::enter(&reach, host.landlock_abi)?;
-        let handover = child.started(&plan)?;
         confinement.close()?;
         // A detached warden lives long: what only the start needed goes before its memory is counted.
         drop((spec, plan));

@@ -125,15 +125,21 @@ pub(crate) fn device(
     major: u32,
     minor: u32,
 ) -> Result<(), Errno> {
-    let node = resolve::canonical(host, OFlags::PATH | OFlags::NOFOLLOW)?;
-    let stat = rustix::fs::fstat(&node)?;
+    // Cloned by its name, then looked at: what was cloned is what is checked, wherever the name led.
+    let tree = rustix::mount::open_tree(
+        rustix::fs::CWD,
+        host,
+        rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE
+            | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | rustix::mount::OpenTreeFlags::AT_SYMLINK_NOFOLLOW,
+    )?;
+    let stat = rustix::fs::fstat(&tree)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice
         || rustix::fs::major(stat.st_rdev) != major
         || rustix::fs::minor(stat.st_rdev) != minor
     {
         return Err(Errno::NODEV);
     }
-    let tree = rootfs::clone_tree(node.as_fd(), false)?;
     let attrs = ctx.weakened(attr::NOSUID | attr::NOEXEC);
     mount_setattr(tree.as_fd(), c"", false, SetAttr { set: attrs, ..SetAttr::default() }, None)?;
     let dev = ctx.slots.get(Slot::DEV)?;
@@ -143,7 +149,7 @@ pub(crate) fn device(
         OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC,
         Mode::from_raw_mode(0o666),
     )?;
-    rootfs::attach(ctx, &tree, &target, attrs)
+    rootfs::attach(ctx, &tree, &target, attrs).map(drop)
 }
 
 /// A symbolic link in `/dev`.
@@ -183,7 +189,7 @@ pub(crate) fn terminal(ctx: &mut Context<'_>) -> Result<(), Errno> {
             return Err(Errno::NODEV);
         }
         let console = rootfs::mount_point(ctx, c"/dev/console", Kind::File, false)?;
-        rootfs::attach(ctx, &tree, &console, 0)?;
+        let _id = rootfs::attach(ctx, &tree, &console, 0)?;
     }
     ctx.send_descriptor(crate::channel::message::CONSOLE, master.as_fd())?;
     rustix::process::ioctl_tiocsctty(&slave)?;

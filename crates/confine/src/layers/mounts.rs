@@ -154,9 +154,10 @@ fn options(field: &str, mount: &Mount) -> Result<Options, SpecError> {
 }
 
 /// The first two steps in the mount namespace: nothing propagates, and procfs is at hand.
-pub(crate) fn plan_start(draft: &mut Draft) {
+pub(crate) fn plan_start(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
     draft.add(Layer::Rootfs, "linux.rootfsPropagation", Op::PrivateMounts);
-    draft.add(Layer::Mounts, "", Op::ProcHandle);
+    draft.add(Layer::Mounts, "", Op::ProcHandle { group: group(spec)? });
+    Ok(())
 }
 
 /// Steps for the specification's mounts, in its order.
@@ -316,21 +317,19 @@ pub(crate) fn plan_seals(draft: &mut Draft) {
 }
 
 /// Makes the container's procfs, detached, before anything else can be in the way (R4).
-pub(crate) fn proc_handle(ctx: &mut Context<'_>) -> Result<(), Errno> {
-    let mount = new_proc(ctx, false, None)?;
+pub(crate) fn proc_handle(ctx: &mut Context<'_>, group: &CStr) -> Result<(), Errno> {
+    let mount = new_proc(ctx, false, group)?;
     ctx.slots.put(Slot::PROC, mount)
 }
 
 /// A procfs of this pid namespace. `hidepid=invisible` shows only processes that the reader may trace anyway, unless
 /// it is in the program's own group: a process that `exec` started has a Landlock domain of its own, so it may trace
 /// nobody, and has to see whom it works beside.
-fn new_proc(ctx: &Context<'_>, pid_only: bool, group: Option<&CStr>) -> Result<std::os::fd::OwnedFd, Errno> {
+fn new_proc(ctx: &Context<'_>, pid_only: bool, group: &CStr) -> Result<std::os::fd::OwnedFd, Errno> {
     let fs = rustix::mount::fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     if ctx.protects("hidepid") {
         rustix::mount::fsconfig_set_string(fs.as_fd(), c"hidepid", c"invisible")?;
-        if let Some(group) = group {
-            rustix::mount::fsconfig_set_string(fs.as_fd(), c"gid", group)?;
-        }
+        rustix::mount::fsconfig_set_string(fs.as_fd(), c"gid", group)?;
     }
     if pid_only {
         rustix::mount::fsconfig_set_string(fs.as_fd(), c"subset", c"pid")?;
@@ -359,9 +358,15 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
     match &step.what {
         What::Proc { pid_only, group } => {
             let target = rootfs::mount_point(ctx, &step.target, Kind::Dir, links)?;
-            let mount = new_proc(ctx, *pid_only, Some(group))?;
-            rootfs::attach(ctx, &mount, &target, attr::NOSUID | attr::NODEV | attr::NOEXEC)?;
-            ctx.remember_wall(mount.as_fd())
+            let mount = if *pid_only {
+                new_proc(ctx, true, group)?
+            } else {
+                rustix::io::fcntl_dupfd_cloexec(ctx.slots.get(Slot::PROC)?, 3)?
+            };
+            let id = rootfs::attach(ctx, &mount, &target, attr::NOSUID | attr::NODEV | attr::NOEXEC)?;
+            ctx.remember_wall(id);
+            ctx.proc_attached |= !pid_only;
+            Ok(())
         }
         What::Ram { name, mode } => {
             let scratch = ctx.slots.get(Slot::SCRATCH)?;
@@ -371,10 +376,10 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
             let set = ctx.weakened(step.attrs);
             mount_setattr(mount.as_fd(), c"", false, SetAttr { set, ..SetAttr::default() }, None)?;
             let target = rootfs::mount_point(ctx, &step.target, Kind::Dir, links)?;
-            rootfs::attach(ctx, &mount, &target, set)?;
+            let id = rootfs::attach(ctx, &mount, &target, set)?;
             ctx.remember_own_ram(mount.as_fd())?;
             if !may_follow(&step.target) {
-                ctx.remember_wall(mount.as_fd())?;
+                ctx.remember_wall(id);
             }
             match step.slot {
                 Some(slot) => ctx.slots.put(slot, mount),
@@ -398,10 +403,10 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
                 FsMountFlags::FSMOUNT_CLOEXEC,
                 MountAttrFlags::from_bits_retain(ctx.weakened(step.attrs) as u32),
             )?;
-            rootfs::attach(ctx, &mount, &target, ctx.weakened(step.attrs))?;
+            let id = rootfs::attach(ctx, &mount, &target, ctx.weakened(step.attrs))?;
             ctx.remember_own_ram(mount.as_fd())?;
             if !may_follow(&step.target) {
-                ctx.remember_wall(mount.as_fd())?;
+                ctx.remember_wall(id);
             }
             match step.slot {
                 Some(slot) => ctx.slots.put(slot, mount),
@@ -419,12 +424,12 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
             }
             let kind = if is_dir { Kind::Dir } else { Kind::File };
             let target = rootfs::mount_point(ctx, &step.target, kind, links)?;
+            let id = rootfs::attach(ctx, &tree, &target, own)?;
             if *recursive {
-                ctx.mounted.tree(tree.as_fd())?;
+                ctx.mounted.tree(id)?;
             }
-            rootfs::attach(ctx, &tree, &target, own)?;
             if !may_follow(&step.target) {
-                ctx.remember_wall(tree.as_fd())?;
+                ctx.remember_wall(id);
             }
             Ok(())
         }
@@ -457,38 +462,74 @@ const MASK: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
 
 /// Lays a mask over `path`. What does not exist needs none; a symbolic link there is refused (R5).
 pub(crate) fn mask(ctx: &mut Context<'_>, path: &CStr) -> Result<(), Errno> {
+    // Directly below /proc, which is a procfs of donjon's own, a name is looked up once, by the mount itself: it leads
+    // to that entry and nowhere else, and no link there is followed.
+    let entry =
+        path.to_bytes_with_nul().strip_prefix(b"/proc/").and_then(|e| CStr::from_bytes_with_nul(e).ok());
+    if let Some(entry) = entry.filter(|e| !e.is_empty() && !e.to_bytes().contains(&b'/'))
+        && ctx.proc_attached
+    {
+        return match reach(ctx.slots.get(Slot::PROC)?, entry) {
+            Reach::Missing | Reach::Denied => Ok(()),
+            Reach::Open => mask_entry(ctx, entry),
+        };
+    }
     let target = match resolve::no_symlinks(ctx.slots.get(Slot::ROOT)?, path, OFlags::PATH) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         other => other?,
     };
     let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
-    if !is_dir && is_out_of_reach(ctx, path) {
-        return Ok(());
-    }
-    masks(ctx)?;
-    let mask = rustix::mount::open_tree(
-        ctx.slots.get(Slot::MASKS)?,
-        if is_dir { c"dir" } else { c"file" },
-        rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC,
-    )?;
-    rootfs::attach(ctx, &mask, &target, MASK)
+    let mask = new_mask(ctx, is_dir)?;
+    rootfs::attach(ctx, &mask, &target, MASK).map(drop)
 }
 
-/// Whether the file's own mode already denies everything to every id of the user namespace, as host root's files do:
-/// capabilities in the namespace don't count for owners that are not mapped. A mask there would change nothing but
-/// the time that a start takes.
-fn is_out_of_reach(ctx: &Context<'_>, path: &CStr) -> bool {
-    use rustix::fs::{Access, AtFlags};
-    let (Ok(root), Ok(inside)) = (
-        ctx.slots.get(Slot::ROOT),
-        CStr::from_bytes_with_nul(path.to_bytes_with_nul().get(1..).unwrap_or(b"\0")),
-    ) else {
-        return false;
-    };
-    [Access::READ_OK, Access::WRITE_OK].into_iter().all(|access| {
-        rustix::fs::accessat(root, inside, access, AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW)
-            == Err(Errno::ACCESS)
-    })
+/// A mask of its own for a directory or for anything else.
+fn new_mask(ctx: &mut Context<'_>, directory: bool) -> Result<std::os::fd::OwnedFd, Errno> {
+    masks(ctx)?;
+    rustix::mount::open_tree(
+        ctx.slots.get(Slot::MASKS)?,
+        if directory { c"dir" } else { c"file" },
+        rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )
+}
+
+/// Masks an entry of the container's procfs. The kernel refuses a mask of the wrong kind, so the other is tried.
+fn mask_entry(ctx: &mut Context<'_>, entry: &CStr) -> Result<(), Errno> {
+    const DIRECTORIES: [&[u8]; 8] = [b"acpi", b"asound", b"bus", b"driver", b"fs", b"irq", b"scsi", b"tty"];
+    let likely = DIRECTORIES.contains(&entry.to_bytes());
+    let mut result = Err(Errno::NOTDIR);
+    for directory in [likely, !likely] {
+        let mask = new_mask(ctx, directory)?;
+        let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        result = rustix::mount::move_mount(mask.as_fd(), c"", ctx.slots.get(Slot::PROC)?, entry, flags);
+        match result {
+            Err(Errno::NOTDIR | Errno::INVAL) => {}
+            Ok(()) => return ctx.mounted.expect(mask.as_fd(), MASK).map(drop),
+            Err(errno) => return Err(errno),
+        }
+    }
+    result
+}
+
+enum Reach {
+    Missing,
+    Denied,
+    Open,
+}
+
+/// How far the container gets with an entry of procfs. One whose own mode denies everything to every id of the user
+/// namespace, as host root's files do (capabilities in the namespace don't count for owners that are not mapped), needs
+/// no mask: it would change nothing but the time that a start takes.
+fn reach(proc: std::os::fd::BorrowedFd<'_>, entry: &CStr) -> Reach {
+    use rustix::fs::{Access, AtFlags, accessat};
+    let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
+    match accessat(proc, entry, Access::READ_OK, flags) {
+        Err(Errno::NOENT) => Reach::Missing,
+        Err(Errno::ACCESS) if accessat(proc, entry, Access::WRITE_OK, flags) == Err(Errno::ACCESS) => {
+            Reach::Denied
+        }
+        _ => Reach::Open,
+    }
 }
 
 /// Makes the tree at `path` read-only by a mount of itself over itself.
@@ -500,8 +541,8 @@ pub(crate) fn read_only(ctx: &mut Context<'_>, path: &CStr) -> Result<(), Errno>
     let tree = rootfs::clone_tree(target.as_fd(), true)?;
     let set = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
     mount_setattr(tree.as_fd(), c"", true, SetAttr { set, ..SetAttr::default() }, None)?;
-    ctx.mounted.tree(tree.as_fd())?;
-    rootfs::attach(ctx, &tree, &target, set)
+    let id = rootfs::attach(ctx, &tree, &target, set)?;
+    ctx.mounted.tree(id)
 }
 
 /// Makes a mount read-only that had to be written to during set-up.

@@ -193,7 +193,8 @@ pub(crate) fn bind_root(ctx: &mut Context<'_>, source: usize) -> Result<(), Errn
     let tree = clone_source(ctx, source, true)?;
     let change = SetAttr { set: attr::NOSUID | attr::NODEV, ..SetAttr::default() };
     mount_setattr(tree.as_fd(), c"", true, change, None)?;
-    ctx.mounted.tree(tree.as_fd())?;
+    let id = unique_id(tree.as_fd())?;
+    ctx.mounted.tree(id)?;
     place_root(ctx, tree, attr::NOSUID | attr::NODEV)
 }
 
@@ -249,13 +250,14 @@ pub(crate) fn move_to(mount: &OwnedFd, dir: impl AsFd, path: &CStr) -> Result<()
     rustix::mount::move_mount(mount.as_fd(), c"", dir.as_fd(), path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-/// Attaches a detached mount exactly on what `target` refers to, and remembers it for the final comparison.
+/// Attaches a detached mount exactly on what `target` refers to, and remembers it for the final comparison. Returns its
+/// unique id.
 pub(crate) fn attach(
     ctx: &mut Context<'_>,
     mount: &OwnedFd,
     target: &OwnedFd,
     expected: u64,
-) -> Result<(), Errno> {
+) -> Result<u64, Errno> {
     rustix::mount::move_mount(
         mount.as_fd(),
         c"",
@@ -332,10 +334,24 @@ fn make(
     kind: Kind,
     links: bool,
 ) -> Result<OwnedFd, Errno> {
-    let mut at = resolve::in_root(root, c"/", OFlags::PATH | OFlags::DIRECTORY)?;
     let bytes = path.to_bytes();
     let mut end = 0;
     let mut buffer = [0u8; 4097];
+    // Mostly the last component alone is missing.
+    let last = bytes.iter().rposition(|b| *b == b'/').unwrap_or(0);
+    let above = c_str(&mut buffer, bytes.get(..last.max(1)).unwrap_or_default())?;
+    let above = if links {
+        resolve::in_root(root, above, OFlags::PATH | OFlags::DIRECTORY)
+    } else {
+        resolve::no_symlinks(root, above, OFlags::PATH | OFlags::DIRECTORY)
+    };
+    let mut at = match above {
+        Ok(above) if last + 1 < bytes.len() => {
+            end = last;
+            above
+        }
+        _ => resolve::in_root(root, c"/", OFlags::PATH | OFlags::DIRECTORY)?,
+    };
     while end < bytes.len() {
         // The next component ends at the next slash.
         while bytes.get(end) == Some(&b'/') {
@@ -439,20 +455,21 @@ impl Mounted {
     }
 
     /// Remembers that the mount of `fd` is to have the attributes `expected`.
-    pub fn expect(&mut self, fd: BorrowedFd<'_>, expected: u64) -> Result<(), Errno> {
+    pub fn expect(&mut self, fd: BorrowedFd<'_>, expected: u64) -> Result<u64, Errno> {
         if self.entries.len() == self.entries.capacity() {
             return Err(Errno::NOBUFS);
         }
-        self.entries.push((unique_id(fd)?, expected));
-        Ok(())
+        let id = unique_id(fd)?;
+        self.entries.push((id, expected));
+        Ok(id)
     }
 
-    /// Remembers that other mounts came along below the mount of `fd`.
-    pub fn tree(&mut self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    /// Remembers that other mounts came along below the mount with this id.
+    pub fn tree(&mut self, id: u64) -> Result<(), Errno> {
         if self.trees.len() == self.trees.capacity() {
             return Err(Errno::NOBUFS);
         }
-        self.trees.push(unique_id(fd)?);
+        self.trees.push(id);
         Ok(())
     }
 
@@ -482,17 +499,27 @@ impl Mounted {
                 return Err(Errno::STALE);
             }
         }
-        let unknown = |id: &&u64| !self.entries.iter().any(|e| e.0 == **id);
-        let mut strangers = all.iter().filter(unknown).count();
+        // Every mount that the plan does not name must have come along with a recursive bind.
+        let mut explained = [false; 1024];
+        let explain = |id: u64, explained: &mut [bool; 1024]| {
+            for (place, _) in explained.iter_mut().zip(all).filter(|(_, listed)| **listed == id) {
+                *place = true;
+            }
+        };
+        for (id, _) in &self.entries {
+            explain(*id, &mut explained);
+        }
         let mut below = [0u64; 1024];
         for tree in &self.trees {
-            if strangers == 0 {
+            if explained.iter().take(n).all(|e| *e) {
                 break;
             }
             let n = donjon_sys::mount::listmount(Some(*tree), &mut below)?;
-            strangers -= below.get(..n).unwrap_or_default().iter().filter(unknown).count().min(strangers);
+            for id in below.get(..n).unwrap_or_default() {
+                explain(*id, &mut explained);
+            }
         }
-        if strangers == 0 { Ok(()) } else { Err(Errno::STALE) }
+        if explained.iter().take(n).all(|e| *e) { Ok(()) } else { Err(Errno::STALE) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Short ways to define an argument, and to take its value out again.
 
+use std::ffi::OsString;
+
 use clap::{Arg, ArgAction, ArgMatches};
 use donjon_policy::PolicyError;
 
@@ -36,13 +38,77 @@ pub fn format() -> Arg {
         .help("text, or json for programs")
 }
 
-/// The values of one command line.
+/// An option of a command with many.
+#[derive(Debug)]
+pub struct Definition {
+    kind: Kind,
+    long: &'static str,
+    short: Option<char>,
+    value: &'static str,
+    help: &'static str,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Flag,
+    Value,
+    Values,
+}
+
+impl Definition {
+    /// A switch.
+    pub const fn flag(long: &'static str, short: Option<char>, help: &'static str) -> Self {
+        Self { kind: Kind::Flag, long, short, value: "", help }
+    }
+
+    /// An option with a value; given twice it is refused.
+    pub const fn value(
+        long: &'static str,
+        short: Option<char>,
+        value: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self { kind: Kind::Value, long, short, value, help }
+    }
+
+    /// An option with a value that may be given again and again.
+    pub const fn values(
+        long: &'static str,
+        short: Option<char>,
+        value: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self { kind: Kind::Values, long, short, value, help }
+    }
+
+    /// For clap.
+    pub fn arg(&self) -> Arg {
+        match self.kind {
+            Kind::Flag => flag(self.long, self.short, self.help),
+            Kind::Value => value(self.long, self.short, self.value, self.help),
+            Kind::Values => values(self.long, self.short, self.value, self.help),
+        }
+    }
+
+    /// Whether any of the words could mean it: `--long`, `--long=...`, or its letter in a group of short ones.
+    pub fn may_be_meant(&self, words: &[OsString]) -> bool {
+        words.iter().map(|word| word.as_encoded_bytes()).any(|word| match word {
+            [b'-', b'-', rest @ ..] => rest
+                .strip_prefix(self.long.as_bytes())
+                .is_some_and(|after| after.is_empty() || after.starts_with(b"=")),
+            [b'-', letters @ ..] => self.short.is_some_and(|short| letters.contains(&(short as u8))),
+            _ => false,
+        })
+    }
+}
+
+/// The values of one command line. An option that was not defined was not given.
 pub struct Given(pub ArgMatches);
 
 impl Given {
     /// Whether a switch was given.
     pub fn has(&self, id: &str) -> bool {
-        self.0.get_flag(id)
+        self.0.try_get_one::<bool>(id).ok().flatten().copied().unwrap_or(false)
     }
 
     /// `Some(true)` when a switch was given.
@@ -52,12 +118,12 @@ impl Given {
 
     /// The value of an option.
     pub fn one(&mut self, id: &str) -> Option<String> {
-        self.0.remove_one::<String>(id)
+        self.0.try_remove_one::<String>(id).ok().flatten()
     }
 
     /// All values of an option, in order.
     pub fn many(&mut self, id: &str) -> Vec<String> {
-        self.0.remove_many::<String>(id).map(Iterator::collect).unwrap_or_default()
+        self.0.try_remove_many::<String>(id).ok().flatten().map(Iterator::collect).unwrap_or_default()
     }
 
     /// The value of an option, read by `read`.

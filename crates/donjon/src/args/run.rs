@@ -13,7 +13,7 @@ use donjon_policy::words::{
 };
 
 use super::Stop;
-use super::definitions::{Given, flag, format, value, values};
+use super::definitions::{Definition, Given, format};
 use crate::commands::{Failure, Format};
 
 /// What was asked of `donjon run`.
@@ -49,69 +49,184 @@ pub struct RunArgs {
     pub format: Format,
 }
 
-/// The definition, grouped as a person looks for things.
-fn definition(command: Command) -> Command {
-    command
+/// The options, grouped as a person looks for things.
+const OPTIONS: &[(&str, &[Definition])] = &[
+    (
+        "Container",
+        &[
+            Definition::flag("detach", Some('d'), "Run in the background and print the id"),
+            Definition::flag("interactive", Some('i'), "Pass standard input in"),
+            Definition::flag("tty", Some('t'), "Give the program a terminal of its own"),
+            Definition::flag("rm", None, "Remove the container's record when it ends"),
+            Definition::value("name", None, "NAME", "Name of the container; default: a generated one"),
+            Definition::value("timeout", None, "SECONDS", "Stop the container after this time"),
+            Definition::value("stop-signal", None, "SIGNAL", "What donjon stop sends first; default: TERM"),
+            Definition::value(
+                "stop-timeout",
+                None,
+                "SECONDS",
+                "How long donjon stop waits before SIGKILL; default: 10",
+            ),
+            Definition::flag("init", None, "Run a small init as pid 1, which reaps and forwards signals"),
+            Definition::value("cidfile", None, "FILE", "Write the container's id to a new file"),
+            Definition::value("pidfile", None, "FILE", "Write the pid of the first process to a file"),
+        ],
+    ),
+    (
+        "Program",
+        &[
+            Definition::value("workdir", Some('w'), "DIR", "Working directory, absolute"),
+            Definition::value(
+                "user",
+                Some('u'),
+                "USER[:GROUP]",
+                "Name or number inside the image; default: root (host: yourself)",
+            ),
+            Definition::values("group-add", None, "GROUP", "A supplementary group (needs --userns range)"),
+            Definition::values(
+                "env",
+                Some('e'),
+                "NAME[=VALUE]",
+                "Set a variable; without a value: to the caller's",
+            ),
+            Definition::values("env-file", None, "FILE", "Read variables from a file"),
+            Definition::value("entrypoint", None, "PROGRAM", "Run this, with COMMAND as its arguments"),
+            Definition::value("hostname", None, "NAME", "Host name; default: the beginning of the id"),
+            Definition::value("umask", None, "MODE", "Octal; default: 022"),
+        ],
+    ),
+    (
+        "Files",
+        &[
+            Definition::values(
+                "ro",
+                None,
+                "SRC[:DST]",
+                "Show a file or directory, read-only; at the same place unless DST is named",
+            ),
+            Definition::values("rw", None, "SRC[:DST]", "Give a file or directory to read and write"),
+            Definition::values(
+                "volume",
+                Some('v'),
+                "SRC:DST[:OPTS]",
+                "The same in podman's words; OPTS: ro, rw, exec, noexec",
+            ),
+            Definition::values(
+                "mount",
+                None,
+                "type=...",
+                "type=bind,src=,dst=[,ro] or type=tmpfs,dst=[,size=,mode=]",
+            ),
+            Definition::values(
+                "tmpfs",
+                None,
+                "DST[:OPTS]",
+                "An empty directory in RAM; OPTS: size=, mode=, exec, ro",
+            ),
+            Definition::flag(
+                "read-only",
+                None,
+                "Nothing of the root can be written; /run, /tmp and /var/tmp are RAM",
+            ),
+            Definition::value("ram", None, "SIZE", "Limit of everything written to the root; default: 256m"),
+            Definition::value("shm-size", None, "SIZE", "Limit of /dev/shm"),
+            Definition::values("device", None, "/dev/NAME", "Give a character device"),
+            Definition::values(
+                "allow-mount",
+                None,
+                "PATH",
+                "Mount this although it opens the house (a home directory, /etc...)",
+            ),
+        ],
+    ),
+    (
+        "Isolation",
+        &[
+            Definition::values("policy", None, "FILE", "Read a policy file (TOML); flags have the last word"),
+            Definition::value("preset", None, "NAME", "Begin with a preset: default, strict"),
+            Definition::values("cap-add", None, "CAP", "Add a capability inside the user namespace"),
+            Definition::values("cap-drop", None, "CAP", "Drop a capability; ALL drops every one"),
+            Definition::values("syscall", None, "NAME|@SET", "Allow a system call, or a set of them"),
+            Definition::values(
+                "socket",
+                None,
+                "FAMILY",
+                "Allow a socket family besides unix, inet, inet6, netlink-route",
+            ),
+            Definition::values(
+                "security-opt",
+                None,
+                "OPTION",
+                "seccomp=FILE, mask=PATHS, unmask=PATHS, no-new-privileges",
+            ),
+            Definition::value(
+                "userns",
+                None,
+                "MODE",
+                "auto: one id, your own (default); keep-id: also your number; range: subordinate ids; host: none",
+            ),
+            Definition::flag("nested-userns", None, "Allow user namespaces inside: opens much kernel code"),
+            Definition::value(
+                "network",
+                None,
+                "MODE",
+                "none: loopback alone (default, and the only one so far)",
+            ),
+            Definition::values(
+                "time-offset",
+                None,
+                "CLOCK=SECONDS",
+                "Shift a clock inside: monotonic or boottime; makes a time namespace",
+            ),
+            Definition::values("sysctl", None, "KEY=VALUE", "A setting of the container's own namespaces"),
+            Definition::values(
+                "best-effort",
+                None,
+                "LAYER",
+                "Go on without this layer when it can't be set up",
+            ),
+        ],
+    ),
+    (
+        "Limits",
+        &[
+            Definition::value("memory", Some('m'), "SIZE", "Memory; default: 1g where a cgroup can be made"),
+            Definition::value("memory-swap", None, "SIZE", "Memory and swap together; -1: no limit of swap"),
+            Definition::value("cpus", None, "NUMBER", "Processors' worth of time, for instance 1.5"),
+            Definition::value(
+                "pids-limit",
+                None,
+                "NUMBER",
+                "Processes and threads; default: 512; -1: no limit",
+            ),
+            Definition::values(
+                "ulimit",
+                None,
+                "NAME=SOFT[:HARD]",
+                "A resource limit, for instance nofile=1024",
+            ),
+        ],
+    ),
+    ("Options", &[Definition::flag("plan", None, "Print every step of the start and do nothing")]),
+];
+
+/// The command's definition with the options that `wanted` wants.
+fn definition(command: Command, wanted: &dyn Fn(&Definition) -> bool) -> Command {
+    let mut command = command
         .override_usage("donjon run [OPTION...] IMAGE [--] [COMMAND [ARGUMENT...]]")
         .after_help(
             "IMAGE is host (the programs of this machine, none of its data) or dir:PATH (a root file system in a \
              directory).\nEverything that is not allowed is forbidden; what was refused is told at the end, with what \
              would allow it.\nExit status: the program's own; 128+N when signal N ended it; 125 donjon failed; 126 not \
              executable; 127 not found.",
-        )
-        .next_help_heading("Container")
-        .arg(flag("detach", Some('d'), "Run in the background and print the id"))
-        .arg(flag("interactive", Some('i'), "Pass standard input in"))
-        .arg(flag("tty", Some('t'), "Give the program a terminal of its own"))
-        .arg(flag("rm", None, "Remove the container's record when it ends"))
-        .arg(value("name", None, "NAME", "Name of the container; default: a generated one"))
-        .arg(value("timeout", None, "SECONDS", "Stop the container after this time"))
-        .arg(value("stop-signal", None, "SIGNAL", "What donjon stop sends first; default: TERM"))
-        .arg(value("stop-timeout", None, "SECONDS", "How long donjon stop waits before SIGKILL; default: 10"))
-        .arg(flag("init", None, "Run a small init as pid 1, which reaps and forwards signals"))
-        .arg(value("cidfile", None, "FILE", "Write the container's id to a new file"))
-        .arg(value("pidfile", None, "FILE", "Write the pid of the first process to a file"))
-        .next_help_heading("Program")
-        .arg(value("workdir", Some('w'), "DIR", "Working directory, absolute"))
-        .arg(value("user", Some('u'), "USER[:GROUP]", "Name or number inside the image; default: root (host: yourself)"))
-        .arg(values("group-add", None, "GROUP", "A supplementary group (needs --userns range)"))
-        .arg(values("env", Some('e'), "NAME[=VALUE]", "Set a variable; without a value: to the caller's"))
-        .arg(values("env-file", None, "FILE", "Read variables from a file"))
-        .arg(value("entrypoint", None, "PROGRAM", "Run this, with COMMAND as its arguments"))
-        .arg(value("hostname", None, "NAME", "Host name; default: the beginning of the id"))
-        .arg(value("umask", None, "MODE", "Octal; default: 022"))
-        .next_help_heading("Files")
-        .arg(values("ro", None, "SRC[:DST]", "Show a file or directory, read-only; at the same place unless DST is named"))
-        .arg(values("rw", None, "SRC[:DST]", "Give a file or directory to read and write"))
-        .arg(values("volume", Some('v'), "SRC:DST[:OPTS]", "The same in podman's words; OPTS: ro, rw, exec, noexec"))
-        .arg(values("mount", None, "type=...", "type=bind,src=,dst=[,ro] or type=tmpfs,dst=[,size=,mode=]"))
-        .arg(values("tmpfs", None, "DST[:OPTS]", "An empty directory in RAM; OPTS: size=, mode=, exec, ro"))
-        .arg(flag("read-only", None, "Nothing of the root can be written; /run, /tmp and /var/tmp are RAM"))
-        .arg(value("ram", None, "SIZE", "Limit of everything written to the root; default: 256m"))
-        .arg(value("shm-size", None, "SIZE", "Limit of /dev/shm"))
-        .arg(values("device", None, "/dev/NAME", "Give a character device"))
-        .arg(values("allow-mount", None, "PATH", "Mount this although it opens the house (a home directory, /etc...)"))
-        .next_help_heading("Isolation")
-        .arg(values("policy", None, "FILE", "Read a policy file (TOML); flags have the last word"))
-        .arg(value("preset", None, "NAME", "Begin with a preset: default, strict"))
-        .arg(values("cap-add", None, "CAP", "Add a capability inside the user namespace"))
-        .arg(values("cap-drop", None, "CAP", "Drop a capability; ALL drops every one"))
-        .arg(values("syscall", None, "NAME|@SET", "Allow a system call, or a set of them"))
-        .arg(values("socket", None, "FAMILY", "Allow a socket family besides unix, inet, inet6, netlink-route"))
-        .arg(values("security-opt", None, "OPTION", "seccomp=FILE, mask=PATHS, unmask=PATHS, no-new-privileges"))
-        .arg(value("userns", None, "MODE", "auto: one id, your own (default); keep-id: also your number; range: subordinate ids; host: none"))
-        .arg(flag("nested-userns", None, "Allow user namespaces inside: opens much kernel code"))
-        .arg(value("network", None, "MODE", "none: loopback alone (default, and the only one so far)"))
-        .arg(values("sysctl", None, "KEY=VALUE", "A setting of the container's own namespaces"))
-        .arg(values("best-effort", None, "LAYER", "Go on without this layer when it can't be set up"))
-        .next_help_heading("Limits")
-        .arg(value("memory", Some('m'), "SIZE", "Memory; default: 1g where a cgroup can be made"))
-        .arg(value("memory-swap", None, "SIZE", "Memory and swap together; -1: no limit of swap"))
-        .arg(value("cpus", None, "NUMBER", "Processors' worth of time, for instance 1.5"))
-        .arg(value("pids-limit", None, "NUMBER", "Processes and threads; default: 512; -1: no limit"))
-        .arg(values("ulimit", None, "NAME=SOFT[:HARD]", "A resource limit, for instance nofile=1024"))
-        .next_help_heading("Options")
-        .arg(flag("plan", None, "Print every step of the start and do nothing"))
+        );
+    for (heading, options) in OPTIONS {
+        command = command.next_help_heading(*heading);
+        for option in options.iter().filter(|option| wanted(option)) {
+            command = command.arg(option.arg());
+        }
+    }
+    command
         .arg(format())
         .arg(Arg::new("privileged").long("privileged").action(ArgAction::SetTrue).hide(true))
         .arg(
@@ -126,8 +241,13 @@ fn definition(command: Command) -> Command {
 
 /// Reads the words after the command's name; the first word is that name.
 pub fn parse(command: Command, given_words: Vec<OsString>) -> Result<RunArgs, Stop> {
-    let base = command.clone();
-    let mut given = Given(definition(command).try_get_matches_from(given_words.iter())?);
+    // Most command lines use few of the sixty options, and each that is defined costs a start its time: at first only
+    // those are that may be meant. What can't be read then is read again with all of them, for the message.
+    let few = definition(command.clone(), &|option| option.may_be_meant(&given_words));
+    let mut given = match few.try_get_matches_from(given_words.iter()) {
+        Ok(matches) => Given(matches),
+        Err(_) => Given(definition(command.clone(), &|_| true).try_get_matches_from(given_words.iter())?),
+    };
     if given.has("privileged") {
         let failure = Failure::new("--privileged does not exist: it would switch every layer off at once").hint(
             "name what the program needs: --cap-add CAP, --device /dev/NAME, --syscall NAME, --rw SRC, --nested-userns; \
@@ -144,7 +264,7 @@ pub fn parse(command: Command, given_words: Vec<OsString>) -> Result<RunArgs, St
     let word = words.remove(0);
     if word.starts_with('-') {
         // An option that does not exist was taken for the image: read again without that freedom.
-        let strict = definition(base).mut_arg("words", |arg| arg.allow_hyphen_values(false));
+        let strict = definition(command, &|_| true).mut_arg("words", |arg| arg.allow_hyphen_values(false));
         strict.try_get_matches_from(given_words)?;
     }
     let image: Reference = word
@@ -233,6 +353,8 @@ fn policy(given: &mut Given) -> Result<(Policy, bool), PolicyError> {
     policy.namespaces.nested = given.switch("nested-userns");
     policy.namespaces.network = given.one("network");
     policy.sysctls = given.read_many("sysctl", sysctls::sysctl)?.into_iter().collect();
+    policy.namespaces.time_offsets =
+        given.read_many("time-offset", numbers::time_offsets)?.into_iter().flatten().collect();
     policy.best_effort = given.many("best-effort");
 
     let l = &mut policy.limits;

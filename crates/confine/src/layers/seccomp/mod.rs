@@ -62,6 +62,9 @@ pub enum SeccompError {
     /// No such call.
     #[error("{0} is no system call of this architecture")]
     UnknownCall(String),
+    /// A call that every start needs.
+    #[error("{0} is needed to start a program: it can't be left out")]
+    Needed(String),
     /// No such socket family.
     #[error("{0} is no socket family that can be allowed")]
     UnknownFamily(String),

@@ -134,7 +134,10 @@ pub fn describe(nr: i32, args: &[u64; 6]) -> Refusal {
             refusal.object = format!("{family} socket, type {}, protocol {}", low(1) & 0xf, low(2));
             refusal.rule = "[sockets] families: not listed".to_string();
             refusal.allow = (!word.is_empty()).then(|| format!("--socket {word}"));
-            if matches!(low(0), 2 | 10) {
+            if call == "socketpair" {
+                refusal.rule = "[sockets]: pairs are of the family unix alone".to_string();
+                refusal.allow = None;
+            } else if matches!(low(0), 2 | 10) {
                 refusal.rule = "[sockets]: of the internet families TCP, UDP and ICMP alone".to_string();
                 refusal.allow = None;
             }

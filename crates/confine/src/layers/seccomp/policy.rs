@@ -55,6 +55,10 @@ const CONDITIONAL: [&str; 10] = [
     "clone", "unshare", "socket", "socketpair", "ioctl", "prctl", "personality", "mknod", "mknodat", "clone3",
 ];
 
+/// Calls that the last steps of a start make under the filter: without them nothing could start, or the start would
+/// wait for ever for an answer that nobody gives.
+const NEEDED: [&str; 4] = ["close", "execve", "exit_group", "sendmsg"];
+
 /// Protocols of internet sockets: any (0), ICMP, TCP, UDP, ICMPv6. SCTP, MPTCP, raw numbers are not among them.
 const INET_PROTOCOLS: [u64; 5] = [0, 1, 6, 17, 58];
 
@@ -70,29 +74,41 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
             allowed.push(word);
         }
     }
+    // What a word names by itself is opened whatever its arguments are, where that makes sense.
+    let by_name = |name: &str| policy.allow.iter().any(|word| word == name);
     for (capability, calls) in sets::BY_CAPABILITY {
         if policy.capabilities.iter().any(|c| c == capability) {
             allowed.extend(*calls);
         }
     }
     let administers = policy.capabilities.iter().any(|c| c == "CAP_SYS_ADMIN");
-    for word in &policy.deny {
-        number(word).ok_or_else(|| SeccompError::UnknownCall(word.clone()))?;
+    // By number: names are compared once each.
+    let mut table = [false; 1024];
+    for nr in allowed.iter().filter_map(|name| number(name)) {
+        if let Some(place) = table.get_mut(nr as usize) {
+            *place = true;
+        }
     }
-    let granted = |name: &str| allowed.contains(&name) && !policy.deny.iter().any(|d| d == name);
+    for word in &policy.deny {
+        let nr = number(word).ok_or_else(|| SeccompError::UnknownCall(word.clone()))?;
+        if NEEDED.contains(&word.as_str()) {
+            return Err(SeccompError::Needed(word.clone()));
+        }
+        if let Some(place) = table.get_mut(nr as usize) {
+            *place = false;
+        }
+    }
+    let granted = |name: &str| number(name).is_some_and(|nr| table.get(nr as usize) == Some(&true));
+    if let Some(missing) = NEEDED.iter().find(|name| !granted(name)) {
+        return Err(SeccompError::Needed((*missing).to_string()));
+    }
     let refuse = if policy.record { Action::ScmpActNotify } else { Action::ScmpActErrno };
     let mut rules = Rules { rules: Vec::new(), refuse };
 
-    let plain: Vec<String> = {
-        let mut names: Vec<&str> = allowed
-            .iter()
-            .copied()
-            .filter(|n| granted(n) && !CONDITIONAL.contains(n) && !(policy.squash && SQUASHED.contains(n)))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names.into_iter().map(str::to_string).collect()
-    };
+    let plain: Vec<String> = super::all_names()
+        .filter(|n| granted(n) && !CONDITIONAL.contains(n) && !(policy.squash && SQUASHED.contains(n)))
+        .map(str::to_string)
+        .collect();
     rules.add(plain, Action::ScmpActAllow, None, Vec::new())?;
     if policy.squash {
         let names = SQUASHED.iter().filter(|n| granted(n)).map(|n| n.to_string()).collect();
@@ -109,7 +125,7 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
         let args = if nested { Vec::new() } else { vec![masked(0, NEW_NAMESPACES_OR_TIME, 0)?] };
         rules.add(vec!["unshare".into()], Action::ScmpActAllow, None, args)?;
     }
-    if policy.nested_userns {
+    if policy.nested_userns && !policy.deny.iter().any(|d| d == "setns") {
         rules.add(vec!["setns".into()], Action::ScmpActAllow, None, Vec::new())?;
     }
     if granted("socket") {
@@ -134,7 +150,9 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
         }
         rules.add(vec!["prctl".into()], Action::ScmpActAllow, None, Vec::new())?;
     }
-    if granted("personality") {
+    if granted("personality") && by_name("personality") {
+        rules.add(vec!["personality".into()], Action::ScmpActAllow, None, Vec::new())?;
+    } else if granted("personality") {
         // Linux, 32 bit, an old version number, both, and the question what it is.
         for persona in [0u64, 8, 0x2_0000, 0x2_0008, LOW] {
             rules.add(
