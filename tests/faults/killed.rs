@@ -91,6 +91,40 @@ fn a_container_dies_with_its_detached_warden() {
 }
 
 #[test]
+fn a_container_that_shook_off_its_parents_death_dies_with_its_warden_too() {
+    let world = World::ordinary();
+    let token = world.token();
+    let variable = format!("WORLD={token}");
+    let image = world.image();
+    let start = |name: &'static str| {
+        world.donjon(&[
+            "run", "-d", "--name", name, "-e", &variable, &image, "/bin/attacker", "exec-from-thread",
+            "/bin/sleep", "300",
+        ])
+    };
+    let sleeps = |world: &World| world.leftovers().processes.iter().any(|p| p.contains("sleep"));
+    let kill_warden = |world: &World| {
+        assert!(eventually(5, || sleeps(world)), "{:?}", world.leftovers());
+        let record = world.path("run/donjon/containers");
+        let state = std::fs::read_to_string(format!("{record}/{}/state.json", world.containers()[0]));
+        let state: serde_json::Value = serde_json::from_str(&state.expect("a state")).expect("JSON");
+        let pid = state["warden"]["pid"].as_i64().expect("a pid") as i32;
+        // SAFETY: a signal to the warden that this test started.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    };
+    start("deaf").go().succeeds();
+    kill_warden(&world);
+    assert_nothing_runs(&world, "kill -9 of the warden");
+    world.donjon(&["rm", "-f", "deaf"]).go().succeeds();
+    start("orphan").without("guard").go().succeeds();
+    kill_warden(&world);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(sleeps(&world), "the attack can't tell");
+    world.donjon(&["rm", "-f", "orphan"]).go().succeeds();
+    world.assert_nothing_left("a container that shook off its parent's death");
+}
+
+#[test]
 fn a_detached_start_that_is_killed_at_any_moment_is_whole_or_gone() {
     let world = World::ordinary();
     let token = world.token();

@@ -1,9 +1,9 @@
 //! The network namespace, made beside the container instead of in its way.
 //!
 //! Creating a network namespace takes the kernel longer than everything else of a start together (measured: about
-//! three quarters of a `clone3` with all namespaces). Nothing in the mount set-up depends on it, so a second short-lived
+//! three quarters of a `clone3` with all namespaces). Nothing in the mount set-up depends on it, so a second
 //! process makes it, inside the container's user namespace, while the first builds the root; then hands it over as a
-//! descriptor and ends. The first enters it before the program runs, or the start fails: there is no way past that
+//! descriptor and stays as the container's guard (`guard`). The first enters it before the program runs, or the start fails: there is no way past that
 //! step.
 
 use std::ffi::{CStr, CString};
@@ -26,6 +26,8 @@ pub struct Network {
 pub(crate) fn make(target: BorrowedFd<'_>, network: &Network, user: bool, out: BorrowedFd<'_>) -> u8 {
     let result = try_make(target, network, user, out);
     match result {
+        // What was only the container's helper stays as its guard.
+        Ok(()) if crate::hooks::protects("guard") => crate::guard::watch(target, out),
         Ok(()) => 0,
         Err(errno) => {
             let _ = channel::send(out, message::FAILED, 0, errno.raw_os_error(), None);
@@ -35,7 +37,6 @@ pub(crate) fn make(target: BorrowedFd<'_>, network: &Network, user: bool, out: B
 }
 
 fn try_make(target: BorrowedFd<'_>, network: &Network, user: bool, out: BorrowedFd<'_>) -> Result<(), Errno> {
-    donjon_sys::process::die_with_parent()?;
     if user {
         // The namespace must belong to the container's user namespace, not to the host's.
         donjon_sys::process::setns(target, flag::USER)?;

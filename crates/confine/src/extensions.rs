@@ -31,6 +31,8 @@ pub struct Extensions {
     pub nested_userns: bool,
     /// Layers that the caller allowed to be left out when the kernel lacks them (R31), by layer name.
     pub best_effort: Vec<String>,
+    /// Limits (by cgroup controller) that nobody but the defaults asked for: left out where they can't be enforced.
+    pub optional_limits: Vec<String>,
     /// The mounts' sources are canonical paths that were judged as such: a symbolic link on the way to one means that
     /// it was changed since, and is refused.
     pub judged_sources: bool,

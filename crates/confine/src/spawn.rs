@@ -35,8 +35,23 @@ pub struct Confined {
     /// A descriptor of it; close-on-exec.
     pub pidfd: OwnedFd,
     channel: OwnedFd,
-    /// The process that makes the network namespace.
-    beside: Option<OwnedFd>,
+    guard: Option<Guard>,
+}
+
+/// The process that made the network namespace and then watches whether its maker lives: when this value is gone
+/// without having been dropped, because the maker was killed, it kills the container. Dropping it ends it.
+#[derive(Debug)]
+pub struct Guard {
+    pidfd: OwnedFd,
+    /// What it holds the other end of.
+    _channel: OwnedFd,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
+        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+    }
 }
 
 /// What the new process handed over before it became the program.
@@ -102,19 +117,20 @@ pub fn spawn(
     .map_err(clone_error)?;
     drop(ctx);
     drop(theirs);
-    let beside = match (&plan.network, network) {
-        (Some(settings), Some((_, outer))) => {
+    let guard = match (&plan.network, network) {
+        (Some(settings), Some((inner, outer))) => {
             let user = plan.clone_flags & namespaces::flag::USER != 0;
             let made = donjon_sys::clone::clone3(0, None, || {
                 donjon_sys::process::close_copy(ours.as_fd());
+                donjon_sys::process::close_copy(inner.as_fd());
                 beside::make(pidfd.as_fd(), settings, user, outer.as_fd())
             });
             // Without the second process its channel ends, and the first fails where it waits for it.
-            made.ok().map(|(_, pidfd)| pidfd)
+            made.ok().map(|(_, pidfd)| Guard { pidfd, _channel: inner })
         }
         _ => None,
     };
-    let mut confined = Confined { pid, pidfd, channel: ours, beside };
+    let mut confined = Confined { pid, pidfd, channel: ours, guard };
     if plan.needs_parent() || prepare.is_some() {
         let ready = match &plan.id_maps {
             IdMaps::Parent { uids, gids } => idmap::write(pid, uids, gids),
@@ -192,7 +208,6 @@ impl Confined {
     }
 
     fn after_end(&mut self, plan: &Plan, handover: Handover) -> Result<Handover, StartError> {
-        self.reap_beside();
         // Nothing was reported: the program runs, or the child was killed. NOWAIT leaves its status to be waited for.
         if !handover.is_incomplete(plan) && (plan.has_init() || self.has_executed()) {
             return Ok(handover);
@@ -218,16 +233,13 @@ impl Confined {
         flags.is_none_or(|flags| flags & FORKED_ONLY == 0)
     }
 
-    /// The second process has ended by now, or has nothing left to do.
-    fn reap_beside(&mut self) {
-        if let Some(pidfd) = self.beside.take() {
-            let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-        }
+    /// Takes the guard over, to be held as long as the container is to live.
+    pub fn guard(&mut self) -> Option<Guard> {
+        self.guard.take()
     }
 
     fn kill_and_reap(&mut self) {
-        self.reap_beside();
+        self.guard = None;
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
         let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
     }

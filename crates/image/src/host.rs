@@ -86,7 +86,7 @@ pub(crate) fn open(asker: &Asker<'_>) -> Result<Image, ImageError> {
     let mut dirs: Vec<(String, u32)> = EMPTY.iter().map(|(d, mode)| (d.to_string(), *mode)).collect();
     add_home(&mut dirs, &user.home);
     let files = files(asker, &user);
-    let (mut hidden, own) = look_at_etc(asker.uid);
+    let (mut hidden, own) = look_at_etc();
     hidden.retain(|path| !files.iter().any(|(file, _)| file == path));
     Ok(Image {
         path: "/".into(),
@@ -129,13 +129,11 @@ const OWN: [&str; 13] = [
 
 /// What of `/etc` is absent inside, and directories that get a counterpart in the upper layer. One reading of the
 /// directory; single looks only at the few nested names.
-fn look_at_etc(uid: u32) -> (Vec<String>, Vec<(String, u32)>) {
+fn look_at_etc() -> (Vec<String>, Vec<(String, u32)>) {
     let etc = Path::new("/etc");
     let mut hidden = Vec::new();
     let mut own = Vec::new();
-    if uid != 0 {
-        own.extend(OWN.iter().filter(|d| is_directory(d)).map(|d| (d.to_string(), 0o755)));
-    }
+    own.extend(OWN.iter().filter(|d| is_directory(d)).map(|d| (d.to_string(), 0o755)));
     let Ok(entries) = std::fs::read_dir(etc) else { return (hidden, own) };
     for entry in entries.flatten() {
         let Ok(name) = entry.file_name().into_string() else { continue };
@@ -145,7 +143,7 @@ fn look_at_etc(uid: u32) -> (Vec<String>, Vec<(String, u32)>) {
             hidden.push(format!("etc/{name}"));
             continue;
         }
-        if uid != 0 && entry.file_type().is_ok_and(|t| t.is_dir()) {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
             own.push((format!("etc/{name}"), 0o755));
         }
         for nested in

@@ -2,7 +2,8 @@
 //!
 //! **The attack**: a socket of a container engine, a home directory with its keys, the whole of `/etc`: whoever can
 //! reach one inside needs no kernel bug. **The defence**: such sources are refused, by their canonical paths, unless
-//! `--allow-mount` names exactly that path; donjon's own state and policies can't be named at all (R24).
+//! `--allow-mount` names exactly that path; donjon's own state can't be named at all, and the policies in force
+//! lie outside of everything that the container may write (R24).
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -142,6 +143,7 @@ mod tests {
             gid: 1000,
             home: Some("/home/nobody-here".into()),
             own: vec!["/usr/share/doc".into()],
+            policies: Vec::new(),
         }
     }
 

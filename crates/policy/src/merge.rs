@@ -8,9 +8,8 @@ impl Policy {
     pub fn merge(mut self, later: Policy, name: &str) -> Result<Policy, PolicyError> {
         later.contradictions(name)?;
         let memory = later.limits.memory.clone();
-        self.limits.named |= later.limits.memory.is_some()
-            || later.limits.memory_swap.is_some()
-            || later.limits.cpus.is_some();
+        self.limits.memory_named |= later.limits.memory.is_some() || later.limits.memory_swap.is_some();
+        self.limits.cpus_named |= later.limits.cpus.is_some();
         macro_rules! last_word {
             ($($section:ident . $field:ident),* $(,)?) => {
                 $(if later.$section.$field.is_some() { self.$section.$field = later.$section.$field; })*

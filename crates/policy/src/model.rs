@@ -134,9 +134,12 @@ pub struct Limits {
     pub memory_swap: Option<String>,
     /// `--cpus`: CPU time, in CPUs.
     pub cpus: Option<f64>,
-    /// Whether a layer above the defaults named memory, swap or CPU time: then they are enforced, or nothing starts.
+    /// Whether a file or the command line named the limit of memory: then it is enforced, or nothing starts.
     #[serde(skip)]
-    pub named: bool,
+    pub memory_named: bool,
+    /// The same for CPU time.
+    #[serde(skip)]
+    pub cpus_named: bool,
     /// `--ulimit`: `NAME = "SOFT[:HARD]"`, names as in `ulimit` (`nofile`, `core`...).
     pub ulimits: BTreeMap<String, String>,
 }
@@ -200,7 +203,7 @@ pub enum UserNamespace {
     Auto,
     /// A range of the caller's subordinate ids.
     Range,
-    /// No user namespace: ids inside are ids outside. Reported.
+    /// No user namespace: ids inside are ids outside. Said on standard error, and noted in the plan.
     Host,
 }
 

@@ -28,8 +28,10 @@ pub struct Caller {
     pub gid: u32,
     /// Home directory on the host.
     pub home: Option<PathBuf>,
-    /// Canonical paths of donjon's own state and policies, which no container may reach.
+    /// Canonical paths of donjon's own state, which no container may reach.
     pub own: Vec<PathBuf>,
+    /// Canonical paths of the policies and profiles in force, which no container may write (R24).
+    pub policies: Vec<PathBuf>,
 }
 
 /// Who the program is inside, as resolved in the image.
@@ -173,15 +175,15 @@ impl Ids {
 
 fn extensions(policy: &Policy, tree: &RootTree, ids: &Ids) -> Result<Extensions, PolicyError> {
     let ram = policy.filesystem.ram.as_deref().unwrap_or("256m");
-    let mut best_effort = policy.best_effort.clone();
+    let best_effort = policy.best_effort.clone();
     if let Some(word) = best_effort.iter().find(|word| !OPTIONAL.contains(&word.as_str())) {
         return Err(PolicyError::new("--best-effort", format!("{word:?} is no layer that can be left out"))
             .hint(format!("there are: {}", OPTIONAL.join(", "))));
     }
-    if !policy.limits.named {
-        // Limits that nobody but the defaults asked for hold where a cgroup can be made.
-        best_effort.push("cgroups".to_string());
-    }
+    // Limits that nobody but the defaults and presets asked for hold where a cgroup can be made.
+    let optional = [(policy.limits.memory_named, "memory"), (policy.limits.cpus_named, "cpu")];
+    let optional_limits =
+        optional.iter().filter(|(named, _)| !named).map(|(_, name)| name.to_string()).collect();
     Ok(Extensions {
         root: tree.root.clone(),
         upper: Upper::Ram { bytes: numbers::size(ram).map_err(at("[filesystem] ram"))? },
@@ -191,6 +193,7 @@ fn extensions(policy: &Policy, tree: &RootTree, ids: &Ids) -> Result<Extensions,
         proc_pid_only: policy.filesystem.proc_pid_only.unwrap_or(false),
         nested_userns: policy.namespaces.nested.unwrap_or(false),
         best_effort,
+        optional_limits,
         judged_sources: true,
         pids_limit: pids_limit(policy)?,
     })
@@ -390,6 +393,14 @@ fn bind(mount: &Mount, policy: &Policy, caller: &Caller, ids: &Ids) -> Result<Sp
         .ok_or_else(|| PolicyError::new(format!("mount at {}", mount.target), "has no source"))?;
     inside(&mount.target)?;
     let canonical = guard::check(source, &policy.filesystem.allow_mount, caller)?;
+    if !mount.read_only
+        && let Some(file) = caller.policies.iter().find(|file| file.starts_with(&canonical))
+    {
+        let what =
+            format!("holds {}, which says what this container may do: it could rewrite it", file.display());
+        return Err(PolicyError::new(format!("mount {source}"), what)
+            .hint("mount it read-only, or keep the policy outside of what the container writes"));
+    }
     let canonical = canonical
         .to_str()
         .ok_or_else(|| PolicyError::new(format!("mount {source}"), "the path is no UTF-8"))?;

@@ -14,7 +14,7 @@ fn tree() -> RootTree {
 }
 
 fn alice() -> Caller {
-    Caller { uid: 1001, gid: 1001, home: Some("/home/alice".into()), own: Vec::new() }
+    Caller { uid: 1001, gid: 1001, home: Some("/home/alice".into()), own: Vec::new(), policies: Vec::new() }
 }
 
 fn request() -> Request {
@@ -54,6 +54,10 @@ fn the_strict_preset_takes_away() {
     let spec = to_spec(&policy, &tree(), &root_inside(), &alice(), &request()).unwrap();
     let bounding = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap().bounding().clone();
     assert!(bounding.unwrap_or_default().is_empty());
+    Plan::new(&spec, &host(1001)).unwrap();
+    // Its limits are the preset's wish, not the person's: without a cgroup the start goes on.
+    let request = Request { cgroup: Some("donjon-x".into()), ..request() };
+    let spec = to_spec(&policy, &tree(), &root_inside(), &alice(), &request).unwrap();
     Plan::new(&spec, &host(1001)).unwrap();
     assert!(Policy::preset("lax").is_err());
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use donjon_confine::layers::cgroups::Groups;
-use donjon_confine::{Confined, Handover, Plan, StartError};
+use donjon_confine::{Confined, Guard, Handover, Plan, StartError};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::process::send;
@@ -44,9 +44,12 @@ impl Child {
         }
     }
 
-    /// Its pidfd; from here on it lives on its own.
-    pub fn release(mut self) -> Option<OwnedFd> {
-        self.0.take().map(|confined| confined.pidfd)
+    /// Its pidfd and its guard; from here on it lives as long as these are held.
+    pub fn release(mut self) -> Option<(OwnedFd, Option<Guard>)> {
+        self.0.take().map(|mut confined| {
+            let guard = confined.guard();
+            (confined.pidfd, guard)
+        })
     }
 }
 

@@ -131,7 +131,8 @@ pub fn exec(
     let output = streams
         .output(handover.console, interactive)
         .map_err(RunError::io("warden: connect the terminal"))?;
-    let pidfd = child.release().ok_or_else(|| RunError::io("warden: follow the process")(Errno::SRCH))?;
+    let (pidfd, guard) =
+        child.release().ok_or_else(|| RunError::io("warden: follow the process")(Errno::SRCH))?;
     let limit = TimeLimit { after: None, stop_signal: Signal::TERM, stop_timeout: Duration::ZERO };
     let warden = Warden {
         pidfd,
@@ -143,6 +144,7 @@ pub fn exec(
         limit,
         limits: None,
         crowd: None,
+        guard,
     };
     let ended = warden.watch();
     settings.restore();

@@ -430,7 +430,7 @@ impl Start<'_> {
             .output(handover.console, interactive)
             .map_err(RunError::io("warden: connect the container's terminal"))?;
         let pid = child.pid().as_raw_nonzero().get();
-        let pidfd =
+        let (pidfd, guard) =
             child.release().ok_or_else(|| RunError::io("warden: follow the container")(Errno::SRCH))?;
         let warden = Warden {
             pidfd,
@@ -441,6 +441,7 @@ impl Start<'_> {
             output,
             limit: TimeLimit { after: launch.time_limit, stop_signal, stop_timeout: launch.stop_timeout },
             limits: Some(Limited { events, limits }),
+            guard,
             crowd: most.map(|most| Crowd::new(pid, most)),
         };
         Ok(Started { warden, state, pid, groups: made.keep() })

@@ -23,6 +23,7 @@ fn main() {
         ["tiocsti"] => tiocsti(),
         ["controlling-terminal"] => verdict(open("/dev/tty", libc::O_RDWR)),
         ["window"] => window(),
+        ["exec-from-thread", program @ ..] => exec_from_thread(program),
         ["forks", most] => forks(parse(most)),
         ["memory", megabytes] => memory(parse(megabytes)),
         ["key", name] => key(name),
@@ -226,6 +227,18 @@ fn window() {
 }
 
 /// A fork bomb that counts. The children sleep until they are killed with the container.
+/// Executes a program from a thread that is not the first: the kernel forgets the signal of the parent's death.
+fn exec_from_thread(program: &[&str]) {
+    use std::os::unix::process::CommandExt;
+    let program: Vec<String> = program.iter().map(|w| w.to_string()).collect();
+    let thread = std::thread::spawn(move || {
+        let error = std::process::Command::new(&program[0]).args(&program[1..]).exec();
+        eprintln!("attacker: {error}");
+    });
+    let _ = thread.join();
+    exit(1);
+}
+
 fn forks(most: i64) {
     let mut children = Vec::new();
     for _ in 0..most {

@@ -2,8 +2,8 @@
 //!
 //! **Stops**: use of the kernel's privileged interfaces on the container's own namespaces (mounting, tracing,
 //! network configuration...), where most kernel escapes begin. Bounding and inheritable sets are cut to what the
-//! policy names, the ambient set is empty unless a capability was named for a program that does not start as
-//! root (R12).
+//! policy names, the ambient and inheritable sets are empty unless a capability was named for a program that does not
+//! start as root (R12).
 //!
 //! **Can't stop**: anything outside the user namespace was never reachable: no capability there counts for the
 //! host.

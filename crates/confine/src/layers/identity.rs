@@ -6,7 +6,7 @@
 //!
 //! **Can't stop**: what the caller's own id may do on the host outside the container's mounts; the other layers
 //! take that away. With a single id the kernel forbids `setgroups`, so the caller's supplementary groups stay
-//! attached (they show as `nogroup`); the plan notes it.
+//! attached (they show as `nogroup`).
 //!
 //! Unprivileged user namespaces: Linux 3.8; where a distribution forbids them, the start is refused.
 
@@ -79,11 +79,17 @@ pub(crate) fn plan_namespace_ids(
 ) -> Result<(), SpecError> {
     let linux = spec.linux().as_ref();
     match maps {
-        IdMaps::None => draft.add(
-            Layer::Cgroups,
-            "linux.cgroupsPath",
-            Op::AwaitParent { why: "the parent has put it into its cgroups" },
-        ),
+        IdMaps::None => {
+            draft.notes.push(
+                "identity: there is no user namespace: ids and capabilities inside are the host's own"
+                    .to_string(),
+            );
+            draft.add(
+                Layer::Cgroups,
+                "linux.cgroupsPath",
+                Op::AwaitParent { why: "the parent has put it into its cgroups" },
+            );
+        }
         IdMaps::Own => {
             let uid = inside(linux.and_then(|l| l.uid_mappings().as_ref()));
             let gid = inside(linux.and_then(|l| l.gid_mappings().as_ref()));

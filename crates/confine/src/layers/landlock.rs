@@ -4,7 +4,9 @@
 //! around the mount namespace were found; device nodes and `ioctl` on devices outside `/dev`; signals and abstract
 //! unix sockets across the container's border (R11). It is a second wall behind the mounts: rules follow from them.
 //!
-//! **Can't stop**: what was opened before (standard input, output and error); `stat`, `chmod`, `chown` and a few
+//! **Can't stop**: what the mounts take back below a directory that a rule opens, as rights can only be given to a whole
+//! tree: a read-only or `noexec` mount below a writable root is held by its mount flags alone, and by Landlock too only
+//! with a read-only root. What was opened before (standard input, output and error); `stat`, `chmod`, `chown` and a few
 //! other calls that Landlock does not cover.
 //!
 //! ABI 1 is Linux 5.13; 2 (5.19) adds moves between directories, 3 (6.2) truncation, 5 (6.10) device ioctls,

@@ -50,6 +50,10 @@ pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
             return Err(failure);
         }
     };
+    if policy.namespaces.user == Some(UserNamespace::Host) {
+        let _ = std::io::stderr()
+            .write_all(b"donjon: --userns host: ids and capabilities inside are the host's own\n");
+    }
     // Not needed any more, and a warden lives as long as its container.
     drop((policy, args.flags));
     if args.detach {
@@ -67,6 +71,8 @@ pub fn effective(args: &RunArgs) -> Result<Policy, Failure> {
     let mut policy = Policy::defaults()?;
     if let Some(preset) = &args.preset {
         policy = policy.merge(Policy::preset(preset)?, "--preset")?;
+        // A preset's limits are wishes, like the defaults'.
+        (policy.limits.memory_named, policy.limits.cpus_named) = (false, false);
     }
     for file in &args.files {
         policy = policy.merge(Policy::from_file(file)?, &file.display().to_string())?;
@@ -99,6 +105,13 @@ pub fn specify(
         gid: host.gid,
         home: std::env::var_os("HOME").map(PathBuf::from),
         own: std::iter::once(std::fs::canonicalize(&state).unwrap_or(state)).collect(),
+        policies: args
+            .files
+            .iter()
+            .cloned()
+            .chain(policy.syscalls.profile.as_ref().map(PathBuf::from))
+            .filter_map(|file| std::fs::canonicalize(file).ok())
+            .collect(),
     };
     let request = Request {
         args: args.command.clone(),

@@ -14,8 +14,10 @@ pub fn device(word: &str) -> Result<Device, WordError> {
     if let Some(inside) = parts.next().filter(|inside| *inside != path) {
         return Err(format!("{word:?}: a device keeps its name inside; {inside} would be another"));
     }
-    if let Some(rights) = parts.next().filter(|r| r.is_empty() || r.contains(|c| !"rw".contains(c))) {
-        return Err(format!("{word:?}: {rights:?} is no right to a device; there are r and w"));
+    if let Some(rights) = parts.next().filter(|r| !matches!(*r, "rw" | "rwm")) {
+        return Err(format!(
+            "{word:?}: {rights:?} can't be enforced for a device: it is given to read and write, or not at all"
+        ));
     }
     let name =
         path.strip_prefix("/dev/").filter(|n| !n.is_empty() && !n.contains('/') && !n.starts_with('.'));

@@ -23,6 +23,9 @@ pub fn security_opt(word: &str, policy: &mut Policy) -> Result<(), WordError> {
                 .to_string())
         }
         ("seccomp", "") => Err("seccomp=FILE: name a profile".to_string()),
+        ("seccomp", _) if policy.syscalls.profile.is_some() => {
+            Err("seccomp= is given twice: name one profile".to_string())
+        }
         ("seccomp", file) => {
             policy.syscalls.profile = Some(file.to_string());
             Ok(())

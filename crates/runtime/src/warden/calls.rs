@@ -15,9 +15,9 @@ const LOW: u64 = 0xffff_ffff;
 const PROT_EXEC: u64 = 4;
 
 /// The loop and its descriptors.
-const LOOP: [&str; 15] = [
+const LOOP: [&str; 14] = [
     "poll", "ppoll", "read", "write", "readv", "writev", "pread64", "pwrite64", "close", "recvmsg",
-    "sendmsg", "lseek", "fcntl", "dup", "flock",
+    "sendmsg", "lseek", "dup", "flock",
 ];
 /// The container's directory.
 const FILES: [&str; 11] = [
@@ -63,9 +63,15 @@ pub fn filter(own_pid: i32) -> Result<Program, SeccompError> {
         // To stop with its container, and to abort after a panic.
         allow("kill", vec![masked(0, LOW, own_pid)?])?,
         allow("tgkill", vec![masked(0, LOW, own_pid)?])?,
-        // To become not dumpable, once the start is over.
-        allow("prctl", vec![masked(0, LOW, 4)?])?,
+        // To become not dumpable, once the start is over: PR_SET_DUMPABLE, 0.
+        allow("prctl", vec![masked(0, LOW, 4)?, masked(1, LOW, 0)?])?,
+        // F_SETFL without O_ASYNC, which would let it send signals to anybody of the same user.
+        allow("fcntl", vec![masked(1, LOW, 4)?, masked(2, 0x2000, 0)?])?,
     ];
+    // F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC; no F_SETOWN, F_SETSIG, leases or notifications.
+    for command in [1, 2, 3, 1030] {
+        rules.push(allow("fcntl", vec![masked(1, LOW, command)?])?);
+    }
     for request in REQUESTS {
         rules.push(allow("ioctl", vec![masked(1, LOW, request)?])?);
     }

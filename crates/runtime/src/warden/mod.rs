@@ -20,6 +20,7 @@ pub mod terminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use donjon_confine::Guard;
 use donjon_confine::layers::cgroups::{Events, Limits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -97,6 +98,8 @@ pub struct Warden {
     pub limits: Option<Limited>,
     /// Looks whether the limit of processes is reached, where no cgroup tells.
     pub crowd: Option<Crowd>,
+    /// Ends the container if this process is killed; held until it has ended by itself.
+    pub guard: Option<Guard>,
 }
 
 /// The limits of a container's cgroups, and what tells that they were hit.

@@ -154,7 +154,8 @@ pub(crate) fn plan(
         };
         // Processes are counted by the user namespace as well.
         let covered = controller == "pids" && ext.pids_limit.is_some();
-        if !best_effort && !covered {
+        let optional = ext.optional_limits.iter().any(|l| l == controller);
+        if !best_effort && !covered && !optional {
             return Err(refuse(
                 field,
                 format!("{what} needs a cgroup with the controller {controller}, and none can be made here"),

@@ -29,7 +29,16 @@ pub(crate) fn load(ctx: &Context<'_>, program: &Program) -> Result<(), Errno> {
     if !ctx.protects("seccomp") {
         return Ok(());
     }
-    match donjon_sys::seccomp::load(&program.filter, program.load_flags())? {
+    let flags = program.load_flags();
+    let killable = donjon_sys::seccomp::flag::WAIT_KILLABLE_RECV;
+    let loaded = match donjon_sys::seccomp::load(&program.filter, flags) {
+        // Before Linux 5.19: a signal may interrupt a refused call, which is refused all the same.
+        Err(Errno::INVAL) if flags & killable != 0 => {
+            donjon_sys::seccomp::load(&program.filter, flags & !killable)
+        }
+        other => other,
+    };
+    match loaded? {
         Some(listener) => ctx.send_descriptor(message::LISTENER, listener.as_fd()),
         None => Ok(()),
     }

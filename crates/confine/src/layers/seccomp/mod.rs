@@ -11,7 +11,7 @@
 pub mod compile;
 pub(crate) mod install;
 #[cfg(test)]
-mod interpret;
+pub(crate) mod interpret;
 pub mod notify;
 pub mod policy;
 pub mod sets;
@@ -87,6 +87,11 @@ pub fn number(name: &str) -> Option<u32> {
 /// The name of a system call on this architecture.
 pub fn name(number: i32) -> Option<&'static str> {
     usize::try_from(number).ok().and_then(Sysno::new).map(|s| s.name())
+}
+
+/// Number and name of all system calls of this architecture.
+pub(crate) fn all() -> impl Iterator<Item = (u32, &'static str)> {
+    Sysno::iter().filter_map(|s| Some((u32::try_from(s.id()).ok()?, s.name())))
 }
 
 /// The names of all system calls of this architecture.

@@ -105,9 +105,13 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
     let refuse = if policy.record { Action::ScmpActNotify } else { Action::ScmpActErrno };
     let mut rules = Rules { rules: Vec::new(), refuse };
 
-    let plain: Vec<String> = super::all_names()
-        .filter(|n| granted(n) && !CONDITIONAL.contains(n) && !(policy.squash && SQUASHED.contains(n)))
-        .map(str::to_string)
+    let plain: Vec<String> = super::all()
+        .filter(|(nr, n)| {
+            table.get(*nr as usize) == Some(&true)
+                && !CONDITIONAL.contains(n)
+                && !(policy.squash && SQUASHED.contains(n))
+        })
+        .map(|(_, n)| n.to_string())
         .collect();
     rules.add(plain, Action::ScmpActAllow, None, Vec::new())?;
     if policy.squash {
@@ -172,17 +176,15 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
         }
     }
     // What is known and not allowed is refused and reported; what nobody knows does not exist.
-    let mut decided = [false; 1024];
-    for rule in rules.rules.iter().filter(|r| r.args().is_none()) {
-        for nr in rule.names().iter().filter_map(|n| number(n)) {
-            if let Some(place) = decided.get_mut(nr as usize) {
-                *place = true;
-            }
-        }
-    }
-    let refused: Vec<String> = super::all_names()
-        .filter(|n| number(n).is_some_and(|nr| decided.get(nr as usize) == Some(&false)))
-        .map(str::to_string)
+    let decided_by_rule = |name: &str| {
+        rules.rules.iter().skip(1).any(|r| r.args().is_none() && r.names().iter().any(|n| n == name))
+    };
+    let refused: Vec<String> = super::all()
+        .filter(|(nr, n)| {
+            let plain = table.get(*nr as usize) == Some(&true) && !CONDITIONAL.contains(n);
+            !plain && !decided_by_rule(n)
+        })
+        .map(|(_, n)| n.to_string())
         .collect();
     rules.add(refused, refuse, Some(EPERM).filter(|_| !policy.record), Vec::new())?;
     LinuxSeccompBuilder::default()
