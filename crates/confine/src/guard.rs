@@ -52,12 +52,7 @@ pub(crate) fn watch(container: BorrowedFd<'_>, channel: BorrowedFd<'_>) -> u8 {
     }
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
     let mut byte = [0u8; 1];
-    loop {
-        match rustix::io::read(stdin, &mut byte) {
-            Ok(1..) | Err(Errno::INTR) => {}
-            Ok(0) | Err(_) => break,
-        }
-    }
+    while let Ok(1..) | Err(Errno::INTR) = rustix::io::read(stdin, &mut byte) {}
     // That it has ended already is what is wanted.
     let _ = rustix::process::pidfd_send_signal(stdout, Signal::KILL);
     0
