@@ -93,17 +93,17 @@ fn a_setuid_program_of_the_image_is_inert() {
     use std::os::unix::fs::PermissionsExt;
     let world = World::root();
     let root = world.own_root();
-    let setuid = root.path().join("bin/busybox");
+    let setuid = root.path().join("bin/attacker");
     fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).expect("a mode");
     let image = root.image();
-    let run = || world.donjon(&["run", "--rm", "-u", "1000", &image, "/bin/busybox", "id", "-u"]);
+    let run = || world.donjon(&["run", "--rm", "-u", "1000", &image, "/bin/attacker", "euid"]);
     run().go().succeeds().prints("1000");
     run().hooked().go().succeeds().prints("1000");
     // Either of the two is enough.
     run().without("nosuid,verify").go().prints("1000");
     run().without("no_new_privs,seccomp,landlock").go().prints("1000");
     let open = world
-        .donjon(&["run", "--rm", "-u", "1000", &image, "/bin/busybox", "id", "-u"])
+        .donjon(&["run", "--rm", "-u", "1000", &image, "/bin/attacker", "euid"])
         .without("nosuid,no_new_privs,seccomp,landlock,capabilities,verify")
         .go();
     assert_eq!(open.stdout.trim(), "0", "the attack can't tell: {open:?}");

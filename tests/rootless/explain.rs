@@ -82,8 +82,8 @@ fn a_flood_of_refusals_neither_fills_the_disk_nor_stalls_the_program() {
 fn the_pids_limit_is_reported_when_it_was_hit() {
     let world = World::ordinary();
     // Without a cgroup nothing counts refused forks: the warden looks whether the container is at its limit.
-    let crowd = "for i in $(seq 60); do sleep 4 & done; sleep 4";
-    let run = world.shell(&["--rm", "--pids-limit", "30"], crowd).go();
+    let run = world.attack(&["--rm", "--pids-limit", "30"], &["crowd", "200"]).go();
+    run.succeeds();
     let told = run.stderr.to_lowercase();
     assert!(told.contains("pids") || told.contains("process"), "{run:?}");
 }

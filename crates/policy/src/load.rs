@@ -36,6 +36,13 @@ impl Policy {
         }
     }
 
+    /// This policy under a preset. Its limits are wishes, as the defaults' are: they hold where a cgroup can be made.
+    pub fn under_preset(self, name: &str) -> Result<Policy, PolicyError> {
+        let mut policy = self.merge(Policy::preset(name)?, "--preset")?;
+        (policy.limits.memory_named, policy.limits.cpus_named) = (false, false);
+        Ok(policy)
+    }
+
     /// Reads one layer of policy; `name` is the file's, for errors. Never panics, whatever the text is.
     pub fn from_toml(text: &str, name: &str) -> Result<Policy, PolicyError> {
         if text.len() > MOST_BYTES {

@@ -49,8 +49,7 @@ fn the_defaults_can_be_planned_for_every_kind_of_caller() {
 
 #[test]
 fn the_strict_preset_takes_away() {
-    let strict = Policy::preset("strict").unwrap();
-    let policy = Policy::defaults().unwrap().merge(strict, "strict").unwrap();
+    let policy = Policy::defaults().unwrap().under_preset("strict").unwrap();
     let spec = to_spec(&policy, &tree(), &root_inside(), &alice(), &request()).unwrap();
     let bounding = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap().bounding().clone();
     assert!(bounding.unwrap_or_default().is_empty());

@@ -6,6 +6,7 @@
 pub mod mutate;
 
 use donjon_confine::{Host, Plan, Spec};
+use donjon_policy::{Caller, Identity, Policy, Request, RootTree, to_spec};
 
 /// An OCI configuration: read, planned, and the plan printed both ways.
 pub fn plan(data: &[u8]) {
@@ -26,6 +27,37 @@ pub fn plan(data: &[u8]) {
     }
 }
 
+/// A policy file: read, laid on the defaults, turned into a specification and planned.
+pub fn policy(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let layer = match Policy::from_toml(&text, "policy.toml") {
+        Ok(layer) => layer,
+        Err(why) => return assert!(why.to_string().starts_with("policy.toml"), "{why}"),
+    };
+    let Ok(defaults) = Policy::defaults() else { panic!("the defaults can't be read") };
+    let Ok(policy) = defaults.merge(layer, "policy.toml") else { return };
+    let tree =
+        RootTree { path: "/srv".into(), root: Default::default(), default_args: vec!["/bin/sh".into()] };
+    let request = Request { id: "0".repeat(64), range: Some((100_000, 65_536)), ..Request::default() };
+    for uid in [0, 1000] {
+        let caller = Caller { uid, gid: uid, own: vec!["/usr/share/doc".into()], ..Caller::default() };
+        let Ok(spec) = to_spec(&policy, &tree, &Identity::default(), &caller, &request) else { continue };
+        let host = Host { uid, gid: uid, kernel: (6, 18), landlock_abi: 7, cgroups: Default::default() };
+        let Ok(planned) = Plan::new(&spec, &host) else { continue };
+        // The walls that no policy may take away.
+        let text = planned.to_text();
+        for wall in
+            ["pivot_root", "no_new_privs", "seccomp filter", "session keyring", "close every descriptor"]
+        {
+            assert!(text.contains(wall), "a plan without {wall}: {text}");
+        }
+        let reaches_state = |mount: &oci_spec::runtime::Mount| {
+            mount.source().as_ref().is_some_and(|source| source.starts_with("/usr/share/doc"))
+        };
+        assert!(!spec.mounts().iter().flatten().any(reaches_state), "donjon's own state is mounted");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
@@ -35,6 +67,9 @@ mod tests {
 
     /// How long each test mutates.
     const BOUND: Duration = Duration::from_secs(10);
+
+    const POLICIES: [&str; 2] =
+        [include_str!("../seeds/policy/full.toml"), include_str!("../../../crates/policy/src/default.toml")];
 
     const PLANS: [&str; 2] =
         [include_str!("../seeds/plan/engine.json"), include_str!("../seeds/plan/host.json")];
@@ -65,14 +100,54 @@ mod tests {
 
     #[test]
     fn the_seeds_are_planned() {
-        let host =
-            Host { uid: 1000, gid: 1000, kernel: (6, 18), landlock_abi: 7, cgroups: Default::default() };
+        let cgroups = donjon_confine::layers::cgroups::Hierarchy::V2 {
+            parent: "/sys/fs/cgroup".into(),
+            controllers: ["memory", "cpu", "pids"].map(String::from).to_vec(),
+            step_aside: false,
+        };
+        let host = Host { uid: 1000, gid: 1000, kernel: (6, 18), landlock_abi: 7, cgroups };
         for seed in PLANS {
             let spec: Spec = serde_json::from_str(seed).expect("a seed is a specification");
             plan(seed.as_bytes());
             let planned = Plan::new(&spec, &host);
             assert!(planned.is_ok(), "{planned:?}");
         }
+    }
+
+    #[test]
+    fn the_seeds_are_policies() {
+        for seed in POLICIES {
+            Policy::from_toml(seed, "seed").unwrap_or_else(|why| panic!("{why}"));
+            policy(seed.as_bytes());
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_hardly_a_policy_do_no_harm() {
+        run(policy, |dice| {
+            let seed = POLICIES[dice.below(POLICIES.len())];
+            dice.bytes(seed.as_bytes())
+        });
+    }
+
+    #[test]
+    fn policies_with_odd_values_do_no_harm() {
+        let odd = [
+            "-1", "0", "1e309", "nan", "\"\"", "\"/\"", "\"..\"", "\"/proc/self/fd/3\"", "\"@default\"",
+            "[]", "{}", "true", "99999999999999999999", "\"99999999999g\"", "\"0:0\"", "\"\\u0000\"",
+            "[\"\"]", "\"/usr/share/doc\"",
+        ];
+        run(policy, |dice| {
+            let seed = POLICIES[dice.below(POLICIES.len())];
+            let mut lines: Vec<String> = seed.lines().map(String::from).collect();
+            for _ in 0..=dice.below(3) {
+                let at = dice.below(lines.len());
+                if let Some((key, _)) = lines[at].clone().split_once('=') {
+                    lines[at] = format!("{key}= {}", odd[dice.below(odd.len())]);
+                }
+            }
+            lines.join("\n").into_bytes()
+        });
     }
 
     #[test]

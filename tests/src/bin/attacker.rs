@@ -24,6 +24,9 @@ fn main() {
         ["controlling-terminal"] => verdict(open("/dev/tty", libc::O_RDWR)),
         ["window"] => window(),
         ["exec-from-thread", program @ ..] => exec_from_thread(program),
+        ["crowd", most] => crowd(parse(most)),
+        // SAFETY: geteuid takes nothing and can't fail.
+        ["euid"] => println!("{}", unsafe { libc::geteuid() }),
         ["forks", most] => forks(parse(most)),
         ["memory", megabytes] => memory(parse(megabytes)),
         ["key", name] => key(name),
@@ -237,6 +240,22 @@ fn exec_from_thread(program: &[&str]) {
     });
     let _ = thread.join();
     exit(1);
+}
+
+/// Makes as many processes as it may, and stays so for a while.
+fn crowd(most: i64) {
+    for _ in 0..most {
+        // SAFETY: the child only sleeps and ends.
+        match unsafe { libc::fork() } {
+            0 => {
+                std::thread::sleep(Duration::from_secs(15));
+                exit(0)
+            }
+            -1 => break,
+            _ => {}
+        }
+    }
+    std::thread::sleep(Duration::from_secs(3));
 }
 
 fn forks(most: i64) {

@@ -70,9 +70,7 @@ pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
 pub fn effective(args: &RunArgs) -> Result<Policy, Failure> {
     let mut policy = Policy::defaults()?;
     if let Some(preset) = &args.preset {
-        policy = policy.merge(Policy::preset(preset)?, "--preset")?;
-        // A preset's limits are wishes, like the defaults'.
-        (policy.limits.memory_named, policy.limits.cpus_named) = (false, false);
+        policy = policy.under_preset(preset)?;
     }
     for file in &args.files {
         policy = policy.merge(Policy::from_file(file)?, &file.display().to_string())?;
