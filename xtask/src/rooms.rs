@@ -89,7 +89,7 @@ fn place() -> Result<Place, String> {
 /// Everything that the whole-program rooms need.
 fn prepare() -> Result<(Place, User), String> {
     println!("-- preparing");
-    packages(&["busybox-static", "uidmap"])?;
+    packages(&["busybox-static", "uidmap", "auditd"])?;
     let user = User::find()?;
     let place = Place::find(&user)?;
     place.root()?;

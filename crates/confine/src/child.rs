@@ -262,8 +262,8 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::CapabilitySets { permitted, effective, ambient } => {
             capabilities::capability_sets(*permitted, *effective, *ambient)
         }
-        Op::Landlock { attr, rules } => match ctx.protects("landlock") {
-            true => landlock::restrict(attr, rules),
+        Op::Landlock { attr, rules, log } => match ctx.protects("landlock") {
+            true => landlock::restrict(attr, rules, *log),
             false => Ok(()),
         },
         Op::Stdio => descriptors::stdio(ctx),

@@ -18,6 +18,8 @@ pub struct Host {
     pub kernel: (u32, u32),
     /// Landlock ABI version; 0 when the kernel has none or it is not enabled.
     pub landlock_abi: u32,
+    /// Whether the machine's audit log can be read, where Landlock writes what it refused (ABI 7).
+    pub reads_audit: bool,
     /// Where cgroups can be made.
     pub cgroups: Hierarchy,
 }
@@ -33,6 +35,7 @@ impl Host {
             gid: rustix::process::getegid().as_raw(),
             kernel: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
             landlock_abi: donjon_sys::landlock::abi(),
+            reads_audit: rustix::fs::access(c"/var/log/audit/audit.log", rustix::fs::Access::READ_OK).is_ok(),
             cgroups: Hierarchy::probe(),
         }
     }

@@ -170,7 +170,7 @@ pub enum Op {
     BoundingSet { keep: u64 },
     CapabilitySets { permitted: u64, effective: u64, ambient: u64 },
     // landlock
-    Landlock { attr: RulesetAttr, rules: Vec<landlock::PathRule> },
+    Landlock { attr: RulesetAttr, rules: Vec<landlock::PathRule>, log: bool },
     // descriptors
     Stdio,
     CloseDescriptors { keep: u32 },

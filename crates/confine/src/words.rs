@@ -116,7 +116,7 @@ impl fmt::Display for Op {
             Op::CapabilitySets { effective, ambient, .. } => {
                 write!(f, "capabilities: {}; inheritable and ambient: {}", set(*effective), set(*ambient))
             }
-            Op::Landlock { attr, rules } => {
+            Op::Landlock { attr, rules, .. } => {
                 write!(f, "Landlock domain of {} rules", rules.len())?;
                 if attr.scoped != 0 { write!(f, ", signals and abstract sockets scoped") } else { Ok(()) }
             }

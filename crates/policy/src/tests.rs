@@ -31,7 +31,7 @@ fn root_inside() -> Identity {
 }
 
 fn host(uid: u32) -> Host {
-    Host { uid, gid: uid, kernel: (6, 18), landlock_abi: 7, cgroups: Default::default() }
+    Host { uid, gid: uid, kernel: (6, 18), landlock_abi: 7, reads_audit: false, cgroups: Default::default() }
 }
 
 #[test]

@@ -145,6 +145,7 @@ pub fn exec(
         limits: None,
         crowd: None,
         guard,
+        audit: None,
     };
     let ended = warden.watch();
     settings.restore();

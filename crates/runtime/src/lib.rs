@@ -10,6 +10,7 @@
 //! foreground, a child of it in a session of its own with `-d`. When the warden dies, the container dies.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 mod child;
 pub mod container;
 pub mod events;

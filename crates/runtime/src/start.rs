@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Audit;
 use crate::child::Child;
 use crate::container::{Container, write_all};
 use crate::events::{Event, Recorder};
@@ -399,6 +400,7 @@ impl Start<'_> {
             remove_from: Some(self.store.directories()),
             groups: made.get().parents().collect(),
         };
+        let audit = if host.reads_audit { Audit::open() } else { None };
         let confinement = Confinement::enter(&reach, host.landlock_abi)?;
         let handover = child.started(&plan)?;
         // The program runs: time to write things down. A failure ends it again.
@@ -441,6 +443,7 @@ impl Start<'_> {
             output,
             limit: TimeLimit { after: launch.time_limit, stop_signal, stop_timeout: launch.stop_timeout },
             limits: Some(Limited { events, limits }),
+            audit: audit.map(|audit| (audit, pid)),
             guard,
             crowd: most.map(|most| Crowd::new(pid, most)),
         };

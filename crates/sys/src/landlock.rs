@@ -79,9 +79,12 @@ pub fn add_path_beneath(ruleset: BorrowedFd<'_>, parent: BorrowedFd<'_>, allowed
     Ok(())
 }
 
+/// `LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON` (ABI 7): what is refused after the next exec is written to the audit log.
+pub const LOG_NEW_EXEC: u32 = 1 << 1;
+
 /// Puts the calling thread under the ruleset, for good. Needs `no_new_privs` or `CAP_SYS_ADMIN`.
-pub fn restrict_self(ruleset: BorrowedFd<'_>) -> Result<(), Errno> {
+pub fn restrict_self(ruleset: BorrowedFd<'_>, flags: u32) -> Result<(), Errno> {
     // SAFETY: takes a descriptor and flags, no memory.
-    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0u32) })?;
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), flags) })?;
     Ok(())
 }

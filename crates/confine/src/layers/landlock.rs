@@ -152,13 +152,17 @@ pub(crate) fn plan(
     draft.add(
         Layer::Landlock,
         "annotations[org.donjon.extensions].landlock",
-        Op::Landlock { attr: RulesetAttr { fs: handled, net: 0, scoped }, rules },
+        Op::Landlock {
+            attr: RulesetAttr { fs: handled, net: 0, scoped },
+            rules,
+            log: host.landlock_abi >= 7 && host.reads_audit,
+        },
     );
     Ok(())
 }
 
 /// Opens every rule's path inside the container and enters the domain.
-pub(crate) fn restrict(attr: &RulesetAttr, rules: &[PathRule]) -> Result<(), Errno> {
+pub(crate) fn restrict(attr: &RulesetAttr, rules: &[PathRule], log: bool) -> Result<(), Errno> {
     let ruleset = create_ruleset(attr)?;
     let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     for rule in rules {
@@ -167,7 +171,7 @@ pub(crate) fn restrict(attr: &RulesetAttr, rules: &[PathRule]) -> Result<(), Err
         let allowed = if is_dir { rule.allowed } else { rule.allowed & access::OF_FILES };
         add_path_beneath(ruleset.as_fd(), beneath.as_fd(), allowed)?;
     }
-    restrict_self(ruleset.as_fd())
+    restrict_self(ruleset.as_fd(), if log { donjon_sys::landlock::LOG_NEW_EXEC } else { 0 })
 }
 
 fn open_rule(root: impl AsFd, path: &CStr) -> Result<std::os::fd::OwnedFd, Errno> {

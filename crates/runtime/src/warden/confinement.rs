@@ -101,5 +101,5 @@ fn landlock(reach: &Reach<'_>, abi: u32) -> Result<(), Errno> {
     for parent in &reach.groups {
         add_path_beneath(ruleset.as_fd(), *parent, REMOVE_DIR)?;
     }
-    restrict_self(ruleset.as_fd())
+    restrict_self(ruleset.as_fd(), 0)
 }

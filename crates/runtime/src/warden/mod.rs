@@ -26,6 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 
+use crate::audit::Audit;
 use crate::events::{Event, Recorder, Refused};
 use crate::log::Stream;
 use crate::process::{send, send_to_init};
@@ -98,6 +99,8 @@ pub struct Warden {
     pub limits: Option<Limited>,
     /// Looks whether the limit of processes is reached, where no cgroup tells.
     pub crowd: Option<Crowd>,
+    /// The audit log, and the process whose Landlock domain is looked for there.
+    pub audit: Option<(Audit, i32)>,
     /// Ends the container if this process is killed; held until it has ended by itself.
     pub guard: Option<Guard>,
 }
@@ -256,6 +259,9 @@ impl Warden {
             Some(limits) => limits.report(signal == Some(9), &mut self.recorder),
             None => None,
         };
+        if let Some((audit, init)) = self.audit.take() {
+            audit.report(init, &mut self.recorder);
+        }
         self.recorder.finish();
         let mut end = in_words(status, signal, ended_for);
         if timed_out {
