@@ -9,7 +9,7 @@ use super::{Invocation, Stop, run};
 
 /// With `--trace` as the first option, the rest is a command line of `run`.
 pub fn parse(command: Command, words: Vec<OsString>) -> Result<Invocation, Stop> {
-    let usage = "donjon explain [--format FORMAT] [CONTAINER]\n       donjon explain --trace [OPTION...] IMAGE [--] [COMMAND [ARGUMENT...]]";
+    let usage = "donjon explain [--format FORMAT] [CONTAINER]\n       donjon explain --trace [OPTION...] [IMAGE] -- COMMAND [ARGUMENT...]";
     if words.get(1).is_some_and(|w| w == "--trace") && !words.iter().any(|w| w == "--help" || w == "-h") {
         let name = words.first().cloned().into_iter();
         let mut words: Vec<OsString> = name.chain(words.into_iter().skip(2)).collect();
@@ -24,7 +24,7 @@ pub fn parse(command: Command, words: Vec<OsString>) -> Result<Invocation, Stop>
     let command = command
         .override_usage(usage)
         .after_help(
-            "Without a container: the newest one that has a record.\n\
+            "Without a container: the newest one that has a record. Without an image: host.\n\
              With --trace the program is run, with the options of donjon run, and every system call that fails for want \
              of a right is listed: also those that the kernel refuses without telling donjon (a read-only mount, \
              Landlock, file permissions).",

@@ -176,7 +176,6 @@ fn named(name: &'static str, about: &'static str) -> Command {
         .disable_version_flag(true)
         .max_term_width(110)
         .term_width(terminal_width())
-        .next_help_heading("Options")
 }
 
 /// The width of the caller's terminal; 100 without one.

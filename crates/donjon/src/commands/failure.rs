@@ -111,7 +111,14 @@ impl From<StartError> for Failure {
 
 impl From<SpecError> for Failure {
     fn from(error: SpecError) -> Self {
-        Self::new(error)
+        let failure = Self::new(&error);
+        match error.layer.name() {
+            "cgroups" => failure.hint(
+                "donjon doctor tells where you can make one; --best-effort cgroups goes on without the limit",
+            ),
+            "landlock" => failure.hint("donjon doctor tells more; --best-effort landlock goes on without it"),
+            _ => failure,
+        }
     }
 }
 
