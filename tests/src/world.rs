@@ -63,7 +63,7 @@ impl World {
 
     fn new(who: Who, uid: u32, gid: u32) -> Self {
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = PathBuf::from(format!("/tmp/donjon-world-{}-{n}", std::process::id()));
+        let dir = PathBuf::from(format!("/tmp/donjon-world-{}-{n}w", std::process::id()));
         fs::create_dir(&dir).expect("the test's directory");
         let world = Self { who, uid, gid, dir };
         fs::set_permissions(&world.dir, fs::Permissions::from_mode(0o755)).expect("its mode");

@@ -67,6 +67,7 @@ pub enum Root {
         /// Directories inside the lowers, with their modes, that get a counterpart in the upper layer at once. With
         /// one id mapped the overlay can't copy up a directory that somebody else owns (EOVERFLOW), so nothing could
         /// be made in it; one that exists in the upper layer already needs no copying.
+        #[serde(default)]
         own: Vec<(String, u32)>,
     },
 }

@@ -253,6 +253,8 @@ pub struct Plan {
     pub(crate) join: Option<i32>,
     /// A network namespace to be made beside.
     pub(crate) network: Option<Network>,
+    /// Most processes and threads, counted by the user namespace.
+    pub(crate) pids_limit: Option<u64>,
     /// The group to be made for it.
     pub(crate) cgroup: Option<cgroups::Group>,
     pub(crate) notes: Vec<String>,
@@ -312,19 +314,21 @@ impl Plan {
         mounts::plan_masks(spec, &mut draft)?;
         mounts::plan_seals(&mut draft);
         rootfs::plan_pivot(spec, &mut draft)?;
-        limits::plan_rlimits(process, &ext, &mut draft)?;
+        let network = namespaces::network(spec)?;
+        limits::plan_rlimits(process, &ext, network.is_some(), &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, false, &mut draft)?;
         Ok(Plan {
             clone_flags: namespaces::clone_flags(spec)?,
-            id_maps,
             program: program::program(process)?,
             slots: usize::from(Slot::sealed(draft.sealed).0),
             sources: draft.sources,
             steps: draft.steps,
             join: None,
-            network: namespaces::network(spec)?,
+            pids_limit: ext.pids_limit.filter(|_| id_maps != IdMaps::None),
+            network,
+            id_maps,
             cgroup,
             notes: draft.notes,
         })
@@ -352,7 +356,7 @@ impl Plan {
         namespaces::plan_join(spec, &mut draft)?;
         identity::plan_joined_ids(&mut draft);
         devices::plan_exec_terminal(process, &mut draft);
-        limits::plan_rlimits(process, &ext, &mut draft)?;
+        limits::plan_rlimits(process, &ext, true, &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, true, &mut draft)?;
@@ -364,6 +368,7 @@ impl Plan {
             sources: draft.sources,
             steps: draft.steps,
             join: Some(target),
+            pids_limit: None,
             network: None,
             cgroup: None,
             notes: draft.notes,
@@ -412,10 +417,7 @@ impl Plan {
 
     /// The limit of processes and threads that the user namespace holds.
     pub fn process_limit(&self) -> Option<u64> {
-        self.steps.iter().find_map(|s| match &s.op {
-            Op::Rlimit { resource: 6, soft, .. } if self.id_maps != IdMaps::None => Some(*soft),
-            _ => None,
-        })
+        self.pids_limit
     }
 
     /// Whether a small init stays as pid 1.

@@ -120,7 +120,14 @@ pub(crate) fn plan(
 }
 
 /// Steps for resource limits alone.
-pub(crate) fn plan_rlimits(process: &Process, ext: &Extensions, draft: &mut Draft) -> Result<(), SpecError> {
+pub(crate) fn plan_rlimits(
+    process: &Process,
+    ext: &Extensions,
+    guarded: bool,
+    draft: &mut Draft,
+) -> Result<(), SpecError> {
+    // The guard is in the container's user namespace, so the kernel counts it among its processes.
+    let pids_limit = ext.pids_limit.map(|pids| pids.saturating_add(u64::from(guarded)));
     let mut seen = Vec::new();
     for (i, limit) in process.rlimits().iter().flatten().enumerate() {
         let field = format!("process.rlimits[{i}]");
@@ -133,12 +140,12 @@ pub(crate) fn plan_rlimits(process: &Process, ext: &Extensions, draft: &mut Draf
         }
         seen.push(resource);
         let (mut soft, mut hard) = (limit.soft(), limit.hard());
-        if let (Some(pids), 6) = (ext.pids_limit, resource) {
+        if let (Some(pids), 6) = (pids_limit, resource) {
             (soft, hard) = (soft.min(pids), hard.min(pids));
         }
         draft.add(Layer::Limits, field, Op::Rlimit { name, resource, soft, hard });
     }
-    if let Some(pids) = ext.pids_limit.filter(|_| !seen.contains(&6)) {
+    if let Some(pids) = pids_limit.filter(|_| !seen.contains(&6)) {
         draft.add(
             Layer::Limits,
             "linux.resources.pids.limit",

@@ -124,17 +124,18 @@ pub(crate) fn overlay(ctx: &mut Context<'_>, source: usize, tag: &CStr, at: &Ove
     rustix::mount::fsconfig_set_string(fs.as_fd(), c"workdir", WORK)?;
     rustix::mount::fsconfig_set_flag(fs.as_fd(), c"userxattr")?;
     rustix::mount::fsconfig_create(fs.as_fd())?;
+    let attrs = ctx.weakened(attr::NOSUID | attr::NODEV);
     let mount = rustix::mount::fsmount(
         fs.as_fd(),
         FsMountFlags::FSMOUNT_CLOEXEC,
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+        MountAttrFlags::from_bits_retain(attrs as u32),
     )?;
     rustix::process::chdir(c"/")?;
     match at {
-        OverlayAt::Root => rootfs::place_root(ctx, mount, attr::NOSUID | attr::NODEV),
+        OverlayAt::Root => rootfs::place_root(ctx, mount, attrs),
         OverlayAt::Top(name) => {
             let target = rootfs::mount_point(ctx, name, rootfs::Kind::Dir, false)?;
-            rootfs::attach(ctx, &mount, &target, attr::NOSUID | attr::NODEV)?;
+            rootfs::attach(ctx, &mount, &target, attrs)?;
             ctx.remember_own_ram(mount.as_fd())
         }
     }
