@@ -118,7 +118,11 @@ impl fmt::Display for Op {
             }
             Op::Landlock { attr, rules, .. } => {
                 write!(f, "Landlock domain of {} rules", rules.len())?;
-                if attr.scoped != 0 { write!(f, ", signals and abstract sockets scoped") } else { Ok(()) }
+                match attr.scoped {
+                    0 => Ok(()),
+                    1 => write!(f, ", abstract sockets scoped"),
+                    _ => write!(f, ", signals and abstract sockets scoped"),
+                }
             }
             Op::Stdio => write!(f, "standard input, output and error"),
             Op::CloseDescriptors { keep } => write!(f, "close every descriptor from {keep} on"),

@@ -43,6 +43,9 @@ pub fn bench(arguments: &[&str]) -> Result<bool, String> {
     prepare_scratch(&scratch, &place, &user)?;
     let measured = measure(&place, &user, &scratch, quick);
     let warden = warden_memory(&place, &user, &scratch);
+    if let Ok(run) = fs::read_link(scratch.join("run")) {
+        let _ = fs::remove_dir_all(run);
+    }
     let _ = fs::remove_dir_all(&scratch);
     let mut samples = measured?;
     samples.insert("warden private".into(), warden?);
@@ -58,11 +61,25 @@ pub fn bench(arguments: &[&str]) -> Result<bool, String> {
     Ok(true)
 }
 
-/// A directory of the user's for bundles and state.
+/// A directory of the user's: the root file system that all subjects start from, as a user who unpacked it would own
+/// it; the bundle; and the runtime directory, which is RAM as on every desktop and server with a login.
 fn prepare_scratch(scratch: &Path, place: &Place, user: &User) -> Result<(), String> {
-    subjects::write_bundle(scratch, &place.rooms.join("root"), user.uid, user.gid)
-        .map_err(|e| format!("{}: {e}", scratch.display()))?;
-    output(&["chown", "-R", &format!("{}:{}", user.uid, user.gid), &scratch.to_string_lossy()])?;
+    let fail = |path: &Path| {
+        let path = path.display().to_string();
+        move |e: std::io::Error| format!("{path}: {e}")
+    };
+    let name = scratch.file_name().and_then(|n| n.to_str()).unwrap_or("donjon-bench");
+    let run = Path::new("/dev/shm").join(name);
+    fs::create_dir_all(scratch).map_err(fail(scratch))?;
+    fs::create_dir_all(&run).map_err(fail(&run))?;
+    std::os::unix::fs::symlink(&run, scratch.join("run")).map_err(fail(&run))?;
+    let root = scratch.join("root");
+    output(&["cp", "-a", &place.rooms.join("root").to_string_lossy(), &root.to_string_lossy()])?;
+    subjects::write_bundle(scratch, &root, user.uid, user.gid).map_err(fail(scratch))?;
+    let owner = format!("{}:{}", user.uid, user.gid);
+    output(&["chown", "-R", "-h", &owner, &scratch.to_string_lossy()])?;
+    output(&["chown", "-R", &owner, &run.to_string_lossy()])?;
+    output(&["chmod", "700", &run.to_string_lossy()])?;
     Ok(())
 }
 
@@ -73,7 +90,8 @@ fn as_user(user: &User, scratch: &Path) -> Vec<String> {
     words.push(format!("--regid={}", user.gid));
     words.extend(["env", "-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "TERM=dumb"].map(String::from));
     words.push(format!("HOME={}", scratch.display()));
-    words.push(format!("XDG_RUNTIME_DIR={}/run", scratch.display()));
+    let run = fs::read_link(scratch.join("run")).unwrap_or_else(|_| scratch.join("run"));
+    words.push(format!("XDG_RUNTIME_DIR={}", run.display()));
     words
 }
 
@@ -113,11 +131,11 @@ fn measure(place: &Place, user: &User, scratch: &Path, quick: bool) -> Result<Sa
     Ok(samples)
 }
 
-/// Private memory, in KiB, of the warden of an idle detached container: asked by root, since a warden can't be
-/// looked into by anybody else.
+/// Private memory, in KiB, of the warden of an idle detached container and of its guard together: asked by root, since
+/// neither can be looked into by anybody else.
 fn warden_memory(place: &Place, user: &User, scratch: &Path) -> Result<Vec<f64>, String> {
     let donjon = place.rooms.join("donjon").display().to_string();
-    let image = format!("dir:{}/root", place.rooms.display());
+    let image = format!("dir:{}/root", scratch.display());
     let mut start = as_user(user, scratch);
     start.extend([&donjon, "run", "-d", "--name", "idle", &image, "sleep", "600"].map(String::from));
     let words: Vec<&str> = start.iter().map(String::as_str).collect();
@@ -138,5 +156,8 @@ fn warden_memory(place: &Place, user: &User, scratch: &Path) -> Result<Vec<f64>,
     end.extend([&donjon, "rm", "--force", "idle"].map(String::from));
     let words: Vec<&str> = end.iter().map(String::as_str).collect();
     output(&words)?;
-    if memory.len() == 1 { Ok(memory) } else { Err(format!("one warden was expected, not {}", memory.len())) }
+    match memory.len() {
+        2 => Ok(vec![memory.iter().sum()]),
+        n => Err(format!("a warden and its guard were expected, not {n} processes")),
+    }
 }

@@ -113,7 +113,7 @@ impl Bench<'_> {
         note("system calls");
         let attacker = format!("{}/root/bin/attacker", self.rooms);
         let donjon = format!("{}/donjon", self.rooms);
-        let image = format!("dir:{}/root", self.rooms);
+        let image = format!("dir:{}/root", self.scratch);
         let loops = self.rounds(2_000_000).to_string();
         for _ in 0..self.rounds(30).max(3) {
             for call in ["getppid", "ioctl"] {
@@ -141,7 +141,7 @@ impl Bench<'_> {
         let (count, at_once) = (self.rounds(200), if self.quick { 10 } else { 50 });
         sample("many count", count as f64);
         sample("many at once", at_once as f64);
-        for _ in 0..self.rounds(30).max(1) {
+        for _ in 0..self.rounds(50).clamp(1, 5) {
             for subject in subjects {
                 let start = Instant::now();
                 for n in 0..count {
@@ -175,9 +175,15 @@ impl Bench<'_> {
     fn existing(&self) -> Result<(), String> {
         note("starts beside existing containers");
         let donjon = format!("{}/donjon", self.rooms);
-        let image = format!("dir:{}/root", self.rooms);
+        let image = format!("dir:{}/root", self.scratch);
         let (finished, running) = (self.rounds(500), self.rounds(50));
-        let (empty, full) = (format!("{}/empty", self.scratch), format!("{}/full", self.scratch));
+        let (empty, full) = (format!("{}/run/empty", self.scratch), format!("{}/run/full", self.scratch));
+        let real = |dir: String| -> Result<String, String> {
+            fs::create_dir_all(&dir).map_err(|e| format!("{dir}: {e}"))?;
+            let path = fs::canonicalize(&dir).map_err(|e| format!("{dir}: {e}"))?;
+            Ok(path.to_string_lossy().into_owned())
+        };
+        let (empty, full) = (real(empty)?, real(full)?);
         for dir in [&empty, &full] {
             fs::create_dir_all(dir).map_err(|e| format!("{dir}: {e}"))?;
             private(dir)?;

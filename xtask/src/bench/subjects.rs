@@ -25,7 +25,7 @@ impl Subject {
 
 /// The subjects, floor first.
 pub fn all(rooms: &str, scratch: &str) -> Vec<Subject> {
-    let root = format!("{rooms}/root");
+    let root = format!("{scratch}/root");
     let image = format!("dir:{root}");
     let donjon = format!("{rooms}/donjon");
     let bwrap = [
@@ -35,13 +35,13 @@ pub fn all(rooms: &str, scratch: &str) -> Vec<Subject> {
     let crun = [
         "/usr/bin/crun",
         "--cgroup-manager=disabled",
-        &format!("--root={scratch}/crun"),
+        &format!("--root={scratch}/run/crun"),
         "run",
         "--bundle",
         scratch,
         "c@",
     ];
-    let runc = ["/usr/sbin/runc", "--root", &format!("{scratch}/runc"), "run", "--bundle", scratch, "r@"];
+    let runc = ["/usr/sbin/runc", "--root", &format!("{scratch}/run/runc"), "run", "--bundle", scratch, "r@"];
     vec![
         Subject::new("floor", &[&format!("{rooms}/floor"), &root, "/bin/true"]),
         Subject::new("donjon run --rm dir:ROOT", &[&donjon, "run", "--rm", &image, "/bin/true"]),
@@ -55,8 +55,8 @@ pub fn all(rooms: &str, scratch: &str) -> Vec<Subject> {
 /// An OCI bundle as engines write them for a rootless container, without cgroups and without a seccomp profile:
 /// crun and runc are asked for less than donjon does.
 pub fn write_bundle(scratch: &Path, root: &Path, uid: u32, gid: u32) -> std::io::Result<()> {
-    for dir in ["run", "crun", "runc"] {
-        fs::create_dir_all(scratch.join(dir))?;
+    for dir in ["crun", "runc"] {
+        fs::create_dir_all(scratch.join("run").join(dir))?;
     }
     fs::write(scratch.join("config.json"), config(root, uid, gid))
 }
