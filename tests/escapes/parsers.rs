@@ -26,17 +26,6 @@ fn r28_a_user_is_a_name_or_a_number_and_nothing_else() {
 }
 
 #[test]
-fn r28_exec_rejects_the_same_users() {
-    let world = World::ordinary();
-    world.shell(&["-d", "--name", "house", "-u", "1000"], "sleep 60").go().succeeds();
-    for user in ["0x3e8", "-1", "1000:", "4294967295", " 1000", ""] {
-        let flag = format!("--user={user}");
-        rejected(world.donjon(&["exec", &flag, "house", "echo", "ran"]));
-    }
-    world.donjon(&["exec", "house", "id", "-u"]).go().prints("1000");
-}
-
-#[test]
 fn r28_a_passwd_file_that_bites_is_not_believed() {
     // R18: an image's own file decides nothing about the host, and may not stall or blow up donjon.
     let world = World::ordinary();
@@ -106,5 +95,31 @@ fn r28_propagation_is_not_taken_from_a_mount_option() {
     let work = world.path("work");
     for word in ["shared", "rshared", "slave", "rslave", "unbindable", "Private", "rprivate,shared"] {
         rejected(world.shell(&["--rm", "-v", &format!("{work}:/data:{word}")], "echo ran"));
+    }
+}
+
+#[test]
+fn r24_a_policy_in_force_lies_outside_of_everything_writable() {
+    // CVE-2026-25725: sandboxed code writes the configuration that defines its sandbox.
+    let world = World::ordinary();
+    let policy = world.file("work/policy.toml", "[process]\nhostname = \"keep\"\n");
+    let profile = world.file(
+        "work/profile.json",
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["reboot"],"action":"SCMP_ACT_ERRNO"}]}"#,
+    );
+    let elsewhere = world.file("elsewhere.toml", "");
+    std::os::unix::fs::symlink(elsewhere, world.path("work/link.toml")).expect("a link");
+    let work = format!("{}:/data", world.path("work"));
+    let link = world.path("work/link.toml");
+    let security = format!("seccomp={}", profile.display());
+    for options in
+        [["--policy", &policy.to_string_lossy()], ["--policy", &link], ["--security-opt", &security]]
+    {
+        let given = |mount: &str| {
+            let all = ["--rm", options[0], options[1], mount, &work];
+            world.shell(&all, "echo ran").go()
+        };
+        given("--rw").refused().complains("rewrite").never_says("ran\n");
+        given("--ro").succeeds().prints("ran");
     }
 }

@@ -8,6 +8,7 @@ mod inside;
 mod life;
 mod limits;
 mod mounts;
+mod options;
 mod process;
 mod promises;
 mod root_directory;

@@ -46,9 +46,10 @@ const FILTER: [SockFilter; 9] = [
 
 /// Watches until the other end of `channel` is closed, then kills `container`. Returns the status to exit with.
 pub(crate) fn watch(container: BorrowedFd<'_>, channel: BorrowedFd<'_>) -> u8 {
-    match prepare(container, channel) {
-        Ok(()) => {}
-        Err(_) => return 125,
+    if prepare(container, channel).is_err() {
+        // A container without its guard is not what was asked for (R31): its maker sees it end.
+        let _ = rustix::process::pidfd_send_signal(container, Signal::KILL);
+        return 125;
     }
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
     let mut byte = [0u8; 1];
@@ -67,6 +68,8 @@ fn prepare(container: BorrowedFd<'_>, channel: BorrowedFd<'_>) -> Result<(), Err
     donjon_sys::process::close_from(2)?;
     // Closed with the others just now.
     std::mem::forget((channel, container));
+    // A signal to the warden's process group is not for it as well.
+    rustix::process::setsid()?;
     donjon_sys::process::set_dumpable(false)?;
     donjon_sys::process::no_new_privs()?;
     donjon_sys::seccomp::load(&FILTER, 0).map(drop)

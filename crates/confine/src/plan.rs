@@ -315,7 +315,8 @@ impl Plan {
         mounts::plan_seals(&mut draft);
         rootfs::plan_pivot(spec, &mut draft)?;
         let network = namespaces::network(spec)?;
-        limits::plan_rlimits(process, &ext, network.is_some(), &mut draft)?;
+        let guarded = network.is_some() && id_maps == IdMaps::Own;
+        limits::plan_rlimits(process, &ext, guarded, &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, false, &mut draft)?;
@@ -356,7 +357,7 @@ impl Plan {
         namespaces::plan_join(spec, &mut draft)?;
         identity::plan_joined_ids(&mut draft);
         devices::plan_exec_terminal(process, &mut draft);
-        limits::plan_rlimits(process, &ext, true, &mut draft)?;
+        limits::plan_rlimits(process, &ext, id_maps == IdMaps::Own, &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, true, &mut draft)?;

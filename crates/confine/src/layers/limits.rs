@@ -126,7 +126,7 @@ pub(crate) fn plan_rlimits(
     guarded: bool,
     draft: &mut Draft,
 ) -> Result<(), SpecError> {
-    // The guard is in the container's user namespace, so the kernel counts it among its processes.
+    // With one id the guard has it too, and is in the same user namespace: the kernel counts it among the processes.
     let pids_limit = ext.pids_limit.map(|pids| pids.saturating_add(u64::from(guarded)));
     let mut seen = Vec::new();
     for (i, limit) in process.rlimits().iter().flatten().enumerate() {

@@ -108,7 +108,7 @@ pub fn specify(
             .iter()
             .cloned()
             .chain(policy.syscalls.profile.as_ref().map(PathBuf::from))
-            .filter_map(|file| std::fs::canonicalize(file).ok())
+            .flat_map(|file| names_of(&file))
             .collect(),
     };
     let request = Request {
@@ -145,6 +145,19 @@ fn in_the_callers_directory(policy: &Policy) -> std::borrow::Cow<'_, Policy> {
         }
         None => std::borrow::Cow::Borrowed(policy),
     }
+}
+
+/// Where a file is, and where its name is: replacing a link is as good as rewriting what it leads to.
+fn names_of(file: &Path) -> Vec<PathBuf> {
+    let mut names: Vec<PathBuf> = std::fs::canonicalize(file).into_iter().collect();
+    let above = match file.parent() {
+        Some(above) if above != Path::new("") => above,
+        _ => Path::new("."),
+    };
+    if let (Ok(above), Some(name)) = (std::fs::canonicalize(above), file.file_name()) {
+        names.push(above.join(name));
+    }
+    names
 }
 
 /// Who the program is inside.

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, Spec};
 use rustix::io::Errno;
 
 use crate::channel::message;
@@ -18,10 +18,27 @@ pub(crate) fn plan(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
         draft.notes.push("seccomp: no filter was asked for".to_string());
         return Ok(());
     };
+    if let Some(missing) = super::policy::NEEDED.iter().find(|name| !allows(profile, name)) {
+        let what = format!(
+            "{missing} is needed to start a program, and this profile does not allow it without conditions"
+        );
+        return Err(SpecError::new(Layer::Seccomp, "linux.seccomp.syscalls", what));
+    }
     let program = super::compile(profile)
         .map_err(|e| SpecError::new(Layer::Seccomp, "linux.seccomp", e.to_string()))?;
     draft.add(Layer::Seccomp, "linux.seccomp", Op::Seccomp(program));
     Ok(())
+}
+
+/// Whether a profile allows a call whatever its arguments are.
+fn allows(profile: &LinuxSeccomp, name: &str) -> bool {
+    let open = |action| matches!(action, LinuxSeccompAction::ScmpActAllow | LinuxSeccompAction::ScmpActLog);
+    let mut rules = profile.syscalls().iter().flatten().filter(|rule| rule.names().iter().any(|n| n == name));
+    match rules.clone().find(|rule| rule.args().as_ref().is_none_or(Vec::is_empty)) {
+        // Rules with conditions come before the one without.
+        Some(rule) => open(rule.action()) && rules.all(|rule| open(rule.action())),
+        None => open(profile.default_action()) && rules.next().is_none(),
+    }
 }
 
 /// Loads the filter and sends the listener to the parent. From here on every call is filtered, these included.

@@ -57,7 +57,7 @@ const CONDITIONAL: [&str; 10] = [
 
 /// Calls that the last steps of a start make under the filter: without them nothing could start, or the start would
 /// wait for ever for an answer that nobody gives.
-const NEEDED: [&str; 4] = ["close", "execve", "exit_group", "sendmsg"];
+pub(super) const NEEDED: [&str; 4] = ["close", "execve", "exit_group", "sendmsg"];
 
 /// Protocols of internet sockets: any (0), ICMP, TCP, UDP, ICMPv6. SCTP, MPTCP, raw numbers are not among them.
 const INET_PROTOCOLS: [u64; 5] = [0, 1, 6, 17, 58];
