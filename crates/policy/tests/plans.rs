@@ -3,6 +3,8 @@
 //! A change of a plan is a change of what donjon does, so it shows in a review. `UPDATE_PLANS=1 cargo test -p
 //! donjon-policy --test plans` writes the new ones.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test: it ends where it fails
+
 use std::path::Path;
 
 use donjon_confine::extensions::Root;

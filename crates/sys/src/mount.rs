@@ -90,17 +90,15 @@ pub fn mount_setattr(
     Ok(())
 }
 
-/// Makes the current directory the root of this mount namespace and detaches the `layers` mounts that then lie on
-/// top of it: the old root, and what was mounted over that one's `/`.
+/// Makes the current directory the root of this mount namespace and detaches the old root, which then lies on top of it,
+/// with everything below.
 ///
 /// Needs `CAP_SYS_ADMIN` over the mount namespace; the current directory must be the root of a mount that is
 /// not locked, and the old root must not be the initial ramfs. See `man 2 pivot_root`, "pivot_root(".", ".")".
-pub fn pivot_to_current_directory(layers: usize) -> Result<(), Errno> {
+pub fn pivot_to_current_directory() -> Result<(), Errno> {
     // SAFETY: both arguments are NUL-terminated.
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })?;
-    for _ in 0..layers {
-        rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH)?;
-    }
+    rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH)?;
     rustix::process::chdir(c"/")
 }
 

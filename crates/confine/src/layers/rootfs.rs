@@ -169,8 +169,12 @@ pub(crate) fn private_mounts() -> Result<(), Errno> {
     mount_setattr(rustix::fs::CWD, c"/", true, change, None)
 }
 
-/// Mounts a RAM file system over `/`. Nothing sees it there (path walks start at the root below it) but this
-/// process, by its descriptor. It holds upper layers and masks, and dies with the mounts that use it.
+/// Where the RAM file system lies until the old root is let go, and goes with it: a directory that every machine has
+/// and nobody needs any more in this mount namespace, as procfs is at hand by its own descriptor.
+const STAGE: &CStr = c"/proc";
+
+/// Mounts a RAM file system out of everybody's way. It holds upper layers and masks, and dies with the mounts that
+/// use it.
 pub(crate) fn scratch(ctx: &mut Context<'_>, bytes: Option<u64>) -> Result<(), Errno> {
     let fs = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let mut number = [0u8; 24];
@@ -183,7 +187,7 @@ pub(crate) fn scratch(ctx: &mut Context<'_>, bytes: Option<u64>) -> Result<(), E
         FsMountFlags::FSMOUNT_CLOEXEC,
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
     )?;
-    move_to(&mount, rustix::fs::CWD, c"/")?;
+    move_to(&mount, rustix::fs::CWD, STAGE)?;
     rustix::fs::mkdirat(&mount, c"root", Mode::from_raw_mode(0o755))?;
     ctx.slots.put(Slot::SCRATCH, mount)
 }
@@ -241,8 +245,7 @@ pub(crate) fn pivot_root(ctx: &mut Context<'_>) -> Result<(), Errno> {
     rustix::process::fchdir(ctx.slots.get(Slot::ROOT)?)?;
     ctx.slots.close(Slot::SCRATCH);
     ctx.slots.close(Slot::MASKS);
-    // On top of the new root lie the old one and, on that, the scratch file system.
-    donjon_sys::mount::pivot_to_current_directory(2)
+    donjon_sys::mount::pivot_to_current_directory()
 }
 
 /// Moves a detached mount to `path` below `dir`.
