@@ -8,6 +8,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::layers::seccomp::SyscallPolicy;
+
 /// Prefix of every annotation that donjon writes and reads.
 pub const PREFIX: &str = "org.donjon.";
 
@@ -21,6 +23,8 @@ pub struct Extensions {
     pub upper: Upper,
     /// With a single id mapped, calls that change ids succeed without effect.
     pub squash: bool,
+    /// System calls in donjon's own words, in place of `linux.seccomp`: the filter is made from these.
+    pub syscalls: Option<SyscallPolicy>,
     /// Landlock on top of the mounts.
     pub landlock: bool,
     /// Fork a small init as pid 1 which reaps, forwards signals and runs the program as its child.

@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::layers::cgroups::Hierarchy;
+use crate::layers::seccomp::Ready;
 
 /// What this kernel and this user can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,6 +21,9 @@ pub struct Host {
     pub landlock_abi: u32,
     /// Whether the machine's audit log can be read, where Landlock writes what it refused (ABI 7).
     pub reads_audit: bool,
+    /// Filters that are ready.
+    #[serde(skip)]
+    pub filters: &'static [Ready],
     /// Where cgroups can be made.
     pub cgroups: Hierarchy,
 }
@@ -36,6 +40,7 @@ impl Host {
             kernel: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
             landlock_abi: donjon_sys::landlock::abi(),
             reads_audit: rustix::fs::access(c"/var/log/audit/audit.log", rustix::fs::Access::READ_OK).is_ok(),
+            filters: &[],
             cgroups: Hierarchy::probe(),
         }
     }

@@ -396,7 +396,7 @@ impl Plan {
         program::plan_init(ext, draft);
         draft.add(Layer::Program, "", Op::DefaultSignals);
         descriptors::plan_close(draft);
-        seccomp::install::plan(spec, draft)?;
+        seccomp::install::plan(spec, ext, host, draft)?;
         program::plan_exec(draft);
         Ok(())
     }

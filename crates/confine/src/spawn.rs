@@ -38,20 +38,12 @@ pub struct Confined {
     guard: Option<Guard>,
 }
 
-/// The process that made the network namespace and then watches whether its maker lives: when this value is gone
-/// without having been dropped, because the maker was killed, it kills the container. Dropping it ends it.
+/// The process that made the network namespace and then watches whether its maker lives: when this value is gone, be it
+/// that it was dropped or that its holder was killed, the guard kills the container and ends. It is reaped with its maker.
 #[derive(Debug)]
 pub struct Guard {
-    pidfd: OwnedFd,
     /// What it holds the other end of.
     _channel: OwnedFd,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
-        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
-    }
 }
 
 /// What the new process handed over before it became the program.
@@ -126,7 +118,7 @@ pub fn spawn(
                 beside::make(pidfd.as_fd(), settings, user, outer.as_fd())
             });
             // Without the second process its channel ends, and the first fails where it waits for it.
-            made.ok().map(|(_, pidfd)| Guard { pidfd, _channel: inner })
+            made.ok().map(|_| Guard { _channel: inner })
         }
         _ => None,
     };

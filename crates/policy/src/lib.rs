@@ -14,4 +14,4 @@ pub mod words;
 pub use error::PolicyError;
 pub use load::MOST_BYTES;
 pub use model::Policy;
-pub use spec::{Caller, Identity, Request, RootTree, to_spec};
+pub use spec::{Caller, Identity, Request, RootTree, syscalls_of, to_spec};

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use donjon_confine::extensions::{Extensions, Root as RootTreeKind, Upper};
-use donjon_confine::layers::seccomp::{self, SyscallPolicy};
+use donjon_confine::layers::seccomp::SyscallPolicy;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxDeviceBuilder, LinuxDeviceType,
@@ -85,7 +85,7 @@ pub fn to_spec(
 ) -> Result<Spec, PolicyError> {
     let ids = Ids::choose(policy, who, caller, request)?;
     let mut annotations = HashMap::new();
-    extensions(policy, tree, &ids)?.write(&mut annotations);
+    extensions(policy, tree, who, &ids)?.write(&mut annotations);
     let linux = linux(policy, who, caller, request, &ids)?;
     SpecBuilder::default()
         .version("1.3.0")
@@ -173,7 +173,12 @@ impl Ids {
     }
 }
 
-fn extensions(policy: &Policy, tree: &RootTree, ids: &Ids) -> Result<Extensions, PolicyError> {
+fn extensions(
+    policy: &Policy,
+    tree: &RootTree,
+    who: &Identity,
+    ids: &Ids,
+) -> Result<Extensions, PolicyError> {
     let ram = policy.filesystem.ram.as_deref().unwrap_or("256m");
     let best_effort = policy.best_effort.clone();
     if let Some(word) = best_effort.iter().find(|word| !OPTIONAL.contains(&word.as_str())) {
@@ -188,6 +193,10 @@ fn extensions(policy: &Policy, tree: &RootTree, ids: &Ids) -> Result<Extensions,
         root: tree.root.clone(),
         upper: Upper::Ram { bytes: numbers::size(ram).map_err(at("[filesystem] ram"))? },
         squash: ids.squash,
+        syscalls: match policy.syscalls.profile {
+            Some(_) => None,
+            None => Some(syscalls_of(policy, who, ids.squash)?),
+        },
         landlock: policy.filesystem.landlock.unwrap_or(true),
         init: policy.process.init.unwrap_or(false),
         proc_pid_only: policy.filesystem.proc_pid_only.unwrap_or(false),
@@ -520,8 +529,10 @@ fn linux(
         .resources(resources(policy)?)
         .masked_paths(masked)
         .readonly_paths(read_only)
-        .sysctl(settings)
-        .seccomp(filter(policy, who, ids)?);
+        .sysctl(settings);
+    if let Some(profile) = named_profile(policy)? {
+        linux = linux.seccomp(profile);
+    }
     if ids.user_namespace {
         linux = linux.uid_mappings(id_mappings(&ids.uids)?).gid_mappings(id_mappings(&ids.gids)?);
     }
@@ -621,30 +632,33 @@ fn resources(policy: &Policy) -> Result<LinuxResources, PolicyError> {
     resources.build().map_err(internal)
 }
 
-fn filter(policy: &Policy, who: &Identity, ids: &Ids) -> Result<LinuxSeccomp, PolicyError> {
-    if let Some(file) = &policy.syscalls.profile {
-        let place = format!("--security-opt seccomp={file}");
-        let fail = |what: String| PolicyError::new(&place, what);
-        let meta = std::fs::metadata(file).map_err(|e| fail(crate::load::reason(&e)))?;
-        if !meta.is_file() || meta.len() > 1 << 20 {
-            return Err(fail("is no regular file of at most 1 MiB".to_string()));
-        }
-        let text = std::fs::read_to_string(file).map_err(|e| fail(crate::load::reason(&e)))?;
-        return serde_json::from_str(&text).map_err(|e| fail(format!("is no seccomp profile: {e}")));
+/// A profile in the format of other engines, if one was named.
+fn named_profile(policy: &Policy) -> Result<Option<LinuxSeccomp>, PolicyError> {
+    let Some(file) = &policy.syscalls.profile else { return Ok(None) };
+    let place = format!("--security-opt seccomp={file}");
+    let fail = |what: String| PolicyError::new(&place, what);
+    let meta = std::fs::metadata(file).map_err(|e| fail(crate::load::reason(&e)))?;
+    if !meta.is_file() || meta.len() > 1 << 20 {
+        return Err(fail("is no regular file of at most 1 MiB".to_string()));
     }
+    let text = std::fs::read_to_string(file).map_err(|e| fail(crate::load::reason(&e)))?;
+    serde_json::from_str(&text).map(Some).map_err(|e| fail(format!("is no seccomp profile: {e}")))
+}
+
+/// What a policy says about system calls, for a program that is `who`. With `squash` one id is mapped.
+pub fn syscalls_of(policy: &Policy, who: &Identity, squash: bool) -> Result<SyscallPolicy, PolicyError> {
     let syscalls = &policy.syscalls;
     let mut allow = syscalls.base.clone().unwrap_or_else(|| vec!["@default".to_string()]);
     allow.extend(syscalls.allow.iter().cloned());
     let mut families = policy.sockets.families.clone().unwrap_or_default();
     families.extend(policy.sockets.allow.iter().cloned());
-    seccomp::profile(&SyscallPolicy {
+    Ok(SyscallPolicy {
         allow,
         deny: syscalls.deny.clone(),
         families,
         capabilities: capability_names(policy, who)?.into_iter().map(|c| format!("CAP_{c}")).collect(),
-        squash: ids.squash,
+        squash,
         nested_userns: policy.namespaces.nested.unwrap_or(false),
         record: true,
     })
-    .map_err(|e| PolicyError::new("[syscalls]", e.to_string()))
 }

@@ -31,7 +31,15 @@ fn root_inside() -> Identity {
 }
 
 fn host(uid: u32) -> Host {
-    Host { uid, gid: uid, kernel: (6, 18), landlock_abi: 7, reads_audit: false, cgroups: Default::default() }
+    Host {
+        uid,
+        gid: uid,
+        kernel: (6, 18),
+        landlock_abi: 7,
+        reads_audit: false,
+        filters: &[],
+        cgroups: Default::default(),
+    }
 }
 
 #[test]

@@ -90,6 +90,7 @@ impl Case {
             kernel: (6, 18),
             landlock_abi: 7,
             reads_audit: false,
+            filters: &[],
             cgroups: self.cgroups.clone(),
         }
     }

@@ -12,8 +12,15 @@ use donjon_policy::{Caller, Identity, Policy, Request, RootTree, to_spec};
 pub fn plan(data: &[u8]) {
     let Ok(spec) = serde_json::from_slice::<Spec>(data) else { return };
     for (uid, gid, landlock_abi) in [(1000, 1000, 7), (0, 0, 1), (u32::MAX - 1, 0, 0)] {
-        let host =
-            Host { uid, gid, kernel: (6, 18), landlock_abi, reads_audit: false, cgroups: Default::default() };
+        let host = Host {
+            uid,
+            gid,
+            kernel: (6, 18),
+            landlock_abi,
+            reads_audit: false,
+            filters: &[],
+            cgroups: Default::default(),
+        };
         match Plan::new(&spec, &host) {
             Ok(plan) => {
                 let text = plan.to_text();
@@ -49,6 +56,7 @@ pub fn policy(data: &[u8]) {
             kernel: (6, 18),
             landlock_abi: 7,
             reads_audit: false,
+            filters: &[],
             cgroups: Default::default(),
         };
         let Ok(planned) = Plan::new(&spec, &host) else { continue };
@@ -113,8 +121,15 @@ mod tests {
             controllers: ["memory", "cpu", "pids"].map(String::from).to_vec(),
             step_aside: false,
         };
-        let host =
-            Host { uid: 1000, gid: 1000, kernel: (6, 18), landlock_abi: 7, reads_audit: false, cgroups };
+        let host = Host {
+            uid: 1000,
+            gid: 1000,
+            kernel: (6, 18),
+            landlock_abi: 7,
+            reads_audit: false,
+            filters: &[],
+            cgroups,
+        };
         for seed in PLANS {
             let spec: Spec = serde_json::from_str(seed).expect("a seed is a specification");
             plan(seed.as_bytes());

@@ -18,7 +18,7 @@ use crate::args::{self, Invocation};
 
 /// Prints the survey. 0 when containers start here, 1 when they don't.
 pub fn run(format: Format) -> Result<u8, Failure> {
-    let host = Host::probe();
+    let host = crate::filters::host();
     let mut findings = survey(&host);
     findings.push(match start(&host) {
         Ok(()) => Finding {

@@ -1,6 +1,5 @@
 //! `donjon exec`: a further program in a running container, behind the same walls.
 
-use donjon_confine::Host;
 use donjon_runtime::Store;
 use donjon_runtime::exec::{self, Target};
 
@@ -36,7 +35,7 @@ pub fn exec(store: &Store, args: ExecArgs) -> Result<u8, Failure> {
         set(name, value);
     }
     process.set_env(Some(env));
-    let (end, events) = exec::exec(&container, &target, &process, args.interactive, &Host::probe())?;
+    let (end, events) = exec::exec(&container, &target, &process, args.interactive, &crate::filters::host())?;
     super::explain::summarize(&events, end.reason.as_deref(), Some(&args.container));
     Ok(end.code)
 }

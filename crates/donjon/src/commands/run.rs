@@ -21,7 +21,7 @@ use crate::args::RunArgs;
 
 /// Runs a program in a new container and returns donjon's exit status.
 pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
-    let host = Host::probe();
+    let host = crate::filters::host();
     let policy = effective(&args)?;
     if args.plan {
         let id = Id::random().map_err(|e| Failure::new(donjon_confine::error::words(e)))?;

@@ -111,7 +111,7 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Program, SeccompError> {
             _ => 0,
         };
     }
-    Ok(Program { filter, listener, flags })
+    Ok(Program { filter: filter.into(), listener, flags })
 }
 
 /// Adds one rule to what is decided about a call. While rules are being read, `u32::MAX` stands for "nothing yet".

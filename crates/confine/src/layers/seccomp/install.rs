@@ -8,12 +8,21 @@ use rustix::io::Errno;
 use crate::channel::message;
 use crate::child::Context;
 use crate::error::SpecError;
+use crate::extensions::Extensions;
+use crate::host::Host;
 use crate::plan::{Draft, Layer, Op};
 
 use super::Program;
 
 /// Adds the step that loads the specification's filter, compiled.
-pub(crate) fn plan(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
+pub(crate) fn plan(spec: &Spec, ext: &Extensions, host: &Host, draft: &mut Draft) -> Result<(), SpecError> {
+    const WORDS: &str = "annotations[org.donjon.extensions].syscalls";
+    if let Some(words) = &ext.syscalls {
+        let program = super::program(words, host.filters)
+            .map_err(|e| SpecError::new(Layer::Seccomp, WORDS, e.to_string()))?;
+        draft.add(Layer::Seccomp, WORDS, Op::Seccomp(program));
+        return Ok(());
+    }
     let Some(profile) = spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()) else {
         draft.notes.push("seccomp: no filter was asked for".to_string());
         return Ok(());

@@ -1,12 +1,13 @@
 //! seccomp: which system calls exist for the container.
 //!
-//! **Stops**: reaching kernel code that the program does not need. Of about 470 system calls less than half exist
-//! inside; a few exist for some arguments only. Unknown calls answer ENOSYS, so that programs fall back; known ones
+//! **Stops**: reaching kernel code that the program does not need. Three tenths of all system calls are out of reach
+//! inside; others exist for some arguments only. Unknown calls answer ENOSYS, so that programs fall back; known ones
 //! that are refused are reported to the warden, which records them and answers EPERM.
 //!
 //! **Can't stop**: misuse of an allowed call, or of memory behind a pointer, which a filter can't see.
 //!
-//! Needs no privilege but `no_new_privs`. Filters: Linux 3.17; the listener: 5.0. A kernel without refuses the start.
+//! Needs no privilege but `no_new_privs`. Filters: Linux 3.17; the listener: 5.0 (a call that is being answered can be
+//! interrupted by a signal before 5.19). A kernel without refuses the start.
 
 pub mod compile;
 pub(crate) mod install;
@@ -18,7 +19,10 @@ pub mod sets;
 #[cfg(test)]
 mod tests;
 
-use donjon_sys::seccomp::{SockFilter, flag};
+pub use donjon_sys::seccomp::SockFilter;
+use donjon_sys::seccomp::flag;
+use std::borrow::Cow;
+
 use syscalls::Sysno;
 
 pub use compile::compile;
@@ -38,7 +42,7 @@ pub const AUDIT_ARCH: u32 = 0xc000_00f3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// The instructions.
-    pub filter: Vec<SockFilter>,
+    pub filter: Cow<'static, [SockFilter]>,
     /// Some calls are answered by a listener.
     pub listener: bool,
     /// Flags of `seccomp(2)` that the profile asked for.
@@ -50,6 +54,30 @@ impl Program {
     /// would make the kernel repeat what the warden has already done.
     pub(crate) fn load_flags(&self) -> u32 {
         if self.listener { self.flags | flag::NEW_LISTENER | flag::WAIT_KILLABLE_RECV } else { self.flags }
+    }
+}
+
+/// A filter that was compiled beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready {
+    /// The [`SyscallPolicy`] that it was made from, as JSON.
+    pub source: &'static str,
+    /// The instructions.
+    pub filter: &'static [SockFilter],
+    /// See [`Program::listener`].
+    pub listener: bool,
+    /// See [`Program::flags`].
+    pub flags: u32,
+}
+
+/// The program of a policy: one that is ready, or one made now.
+pub(crate) fn program(words: &SyscallPolicy, ready: &[Ready]) -> Result<Program, SeccompError> {
+    let source = serde_json::to_string(words).map_err(|e| SeccompError::Spec(e.to_string()))?;
+    match ready.iter().find(|ready| ready.source == source) {
+        Some(ready) => {
+            Ok(Program { filter: Cow::Borrowed(ready.filter), listener: ready.listener, flags: ready.flags })
+        }
+        None => compile(&profile(words)?),
     }
 }
 

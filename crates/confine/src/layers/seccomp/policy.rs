@@ -5,11 +5,14 @@ use oci_spec::runtime::{
     LinuxSeccompOperator as Operator, LinuxSyscall, LinuxSyscallBuilder,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::sets;
 use super::{SeccompError, number};
 
 /// What a policy says about system calls.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct SyscallPolicy {
     /// Sets (`@default`, `@basic-io`...) and names that exist for the container.
     pub allow: Vec<String>,
