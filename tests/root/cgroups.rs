@@ -67,6 +67,16 @@ fn the_cgroup_is_gone_with_the_container() {
 }
 
 #[test]
+fn the_cgroup_is_gone_when_the_program_has_ended() {
+    // The warden removes it, which has no capabilities by then: the root of a hierarchy is not its to write.
+    let world = World::root();
+    let id = world.path("id");
+    world.shell(&["--rm", "--cidfile", &id, "-m", "64m", "--cpus", "1"], "true").go().succeeds();
+    let ids = [fs::read_to_string(id).expect("the container's id").trim().to_string()];
+    assert!(groups_of(&ids).is_empty(), "{:?}", groups_of(&ids));
+}
+
+#[test]
 fn the_cgroup_of_a_killed_donjon_does_not_stay_full() {
     let world = World::root();
     let run = world.shell(&["--name", "a", "-m", "64m"], "echo ready; sleep 300").spawn();

@@ -6,19 +6,20 @@ use std::time::Instant;
 
 use crate::machine::{User, is_root, packages};
 use crate::place::Place;
+use crate::vm;
 
-const ROOMS: [&str; 7] = ["lint", "pure", "rootless", "root", "escapes", "faults", "fuzz"];
+const ROOMS: [&str; 8] = ["lint", "pure", "rootless", "root", "escapes", "faults", "vm", "fuzz"];
 
 /// How many tests passed and failed.
 #[derive(Debug, Default, Clone, Copy)]
-struct Count {
+pub struct Count {
     passed: usize,
     failed: usize,
 }
 
 impl Count {
     /// One line for one test, as everywhere else.
-    fn one(&mut self, name: &str, passed: bool) {
+    pub fn one(&mut self, name: &str, passed: bool) {
         println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
         if passed {
             self.passed += 1;
@@ -51,6 +52,7 @@ pub fn test(arguments: &[&str]) -> Result<bool, String> {
                 let arguments = ["test", "--quiet", "-p", "donjon-fuzz-targets"];
                 run(place()?.cargo(&arguments), room, filter, &mut count)?;
             }
+            ("vm", Some(Ok((place, _)))) => vm::room(place, filter, &mut count),
             (_, Some(Ok((place, user)))) => whole(place, user, room, filter, &mut count)?,
             (_, Some(Err(why))) => {
                 eprintln!("{room}: {why}");

@@ -15,7 +15,8 @@ mod v1;
 mod v2;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -256,7 +257,7 @@ impl Groups {
     }
 
     /// Opens a directory of the group, which is made in it first when `make` is given.
-    fn add(&mut self, controller: String, path: &std::path::Path, make: Option<Mode>) -> Result<(), Errno> {
+    fn add(&mut self, controller: String, path: &Path, make: Option<Mode>) -> Result<(), Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let (above, name) = path.parent().zip(path.file_name()).ok_or(Errno::INVAL)?;
         let parent = rustix::fs::open(above, flags, Mode::empty())?;
@@ -346,6 +347,26 @@ impl Groups {
             }
         }
         result
+    }
+}
+
+/// What lies between a parent that is not the caller's to write and the groups in it.
+const HOUSE: &str = "donjon";
+
+/// The directory below `parent` in which groups are made: mostly `parent` itself.
+///
+/// The warden removes the group when it has no capabilities any more, so it must be the owner who may write above it.
+/// Root is not in the root of a hierarchy, whose mode is 0555, nor in a session of somebody else's. There a directory
+/// of root's own lies between, and stays.
+fn house(parent: &Path) -> Result<PathBuf, StartError> {
+    let root = rustix::process::geteuid();
+    if !root.is_root() || parent.metadata().is_ok_and(|m| m.uid() == root.as_raw() && m.mode() & 0o200 != 0) {
+        return Ok(parent.to_path_buf());
+    }
+    let path = parent.join(HOUSE);
+    match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(path),
+        Err(errno) => Err(failed(format!("make {}", path.display()), errno)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 
-use super::{Group, Groups, Hierarchy, failed, own_groups, write};
+use super::{Group, Groups, Hierarchy, failed, house, own_groups, write};
 use crate::error::StartError;
 
 /// The controllers that donjon limits with.
@@ -46,7 +46,7 @@ pub(super) fn create(group: &Group, controllers: &[(String, PathBuf)]) -> Result
 fn fill(group: &Group, controllers: &[(String, PathBuf)], groups: &mut Groups) -> Result<(), StartError> {
     let needed = group.limits.controllers();
     for (controller, own) in controllers.iter().filter(|(c, _)| needed.contains(&c.as_str())) {
-        let path = own.join(&group.name);
+        let path = house(own)?.join(&group.name);
         groups
             .add(controller.clone(), &path, Some(Mode::from_raw_mode(0o755)))
             .map_err(|e| failed(format!("make {}", path.display()), e))?;

@@ -4,12 +4,12 @@
 //! or, when the maker's own group is all that was delegated (`Delegate=yes`), below it, and the maker steps aside
 //! into a group of its own first.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, Mode};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Group, Groups, Hierarchy, failed, own_groups, read, write};
+use super::{Group, Groups, Hierarchy, failed, house, own_groups, read, write};
 use crate::error::StartError;
 
 const TOP: &str = "/sys/fs/cgroup";
@@ -21,6 +21,12 @@ const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 fn writable(dir: &Path) -> bool {
     let may = |path: &Path| rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
     may(dir) && may(&dir.join("cgroup.procs"))
+}
+
+/// Whether the caller may give controllers to the groups in this one: it holds no processes itself.
+fn can_give(dir: &Path) -> bool {
+    rustix::fs::accessat(CWD, dir.join("cgroup.subtree_control"), Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+        && words(&dir.join("cgroup.procs")).is_empty()
 }
 
 fn words(path: &Path) -> Vec<String> {
@@ -50,7 +56,7 @@ pub(super) fn probe() -> Hierarchy {
     // The maker of an earlier container of the same session stepped aside: its siblings lie in the group above.
     if let Some(parent) = own.parent().filter(|p| p.starts_with(TOP) && writable(p)) {
         let mut controllers = given(parent, "cgroup.subtree_control");
-        if parent == Path::new(TOP) {
+        if parent == Path::new(TOP) || (controllers.is_empty() && can_give(parent)) {
             controllers = given(parent, "cgroup.controllers");
         }
         if !controllers.is_empty() || !writable(&own) {
@@ -76,17 +82,13 @@ pub(super) fn create(
     if step_aside {
         aside(parent)?;
     }
-    // Given already where the parent is somebody else's; what can't be given shows when the limit is written.
-    if let Ok(dir) =
-        rustix::fs::open(parent, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, Mode::empty())
-    {
-        let there = read(&dir, "cgroup.subtree_control").unwrap_or_default();
-        for controller in controllers.iter().filter(|c| !there.split_whitespace().any(|t| t == c.as_str())) {
-            let _ = write(&dir, "cgroup.subtree_control", &format!("+{controller}"));
-        }
+    give(parent, controllers);
+    let house = house(parent)?;
+    if house != parent {
+        give(&house, controllers);
     }
     let mut groups = Groups { dirs: Vec::new(), v2: true };
-    let path: PathBuf = parent.join(&group.name);
+    let path = house.join(&group.name);
     groups
         .add(String::new(), &path, Some(Mode::from_raw_mode(0o755)))
         .map_err(|e| failed(format!("make {}", path.display()), e))?;
@@ -96,6 +98,16 @@ pub(super) fn create(
             let _ = groups.remove();
             Err(error)
         }
+    }
+}
+
+/// Gives controllers to the groups below. They are given already where the directory is somebody else's; what can't be
+/// given shows when the limit is written.
+fn give(dir: &Path, controllers: &[String]) {
+    let Ok(dir) = rustix::fs::open(dir, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return };
+    let there = read(&dir, "cgroup.subtree_control").unwrap_or_default();
+    for controller in controllers.iter().filter(|c| !there.split_whitespace().any(|t| t == c.as_str())) {
+        let _ = write(&dir, "cgroup.subtree_control", &format!("+{controller}"));
     }
 }
 
