@@ -316,7 +316,8 @@ impl Plan {
         rootfs::plan_pivot(spec, &mut draft)?;
         let network = namespaces::network(spec)?;
         let guarded = network.is_some() && id_maps == IdMaps::Own;
-        limits::plan_rlimits(process, &ext, guarded, &mut draft)?;
+        let counted = cgroup.as_ref().is_some_and(|group| group.limits.pids.is_some());
+        limits::plan_rlimits(process, &ext, u64::from(guarded) + u64::from(counted), &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, false, &mut draft)?;
@@ -357,7 +358,8 @@ impl Plan {
         namespaces::plan_join(spec, &mut draft)?;
         identity::plan_joined_ids(&mut draft);
         devices::plan_exec_terminal(process, &mut draft);
-        limits::plan_rlimits(process, &ext, id_maps == IdMaps::Own, &mut draft)?;
+        let more = u64::from(id_maps == IdMaps::Own) + u64::from(host.cgroups.counts_processes());
+        limits::plan_rlimits(process, &ext, more, &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, true, &mut draft)?;

@@ -238,6 +238,11 @@ fn overlay(host: &Host) -> Finding {
     match attempt(flag::MOUNT, host, || {
         rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map(drop)
     }) {
+        Ok(()) if host.kernel < (6, 6) => limited(
+            layer,
+            "writes go to RAM, but a directory of the image that was removed can't be made again (EIO)",
+            "Linux 6.6 or newer: its tmpfs has extended attributes of users",
+        ),
         Ok(()) => good(layer, "writes go to RAM above a read-only image, without root"),
         Err(Errno::NODEV) => missing(
             layer,

@@ -120,14 +120,17 @@ pub(crate) fn plan(
 }
 
 /// Steps for resource limits alone.
+///
+/// The kernel looks at `RLIMIT_NPROC` first and tells nobody that it was hit. Where a cgroup counts processes too, the
+/// limit here is one more, so that the cgroup refuses, and counts what it refused. And with one id the guard has it too,
+/// and is in the same user namespace: the kernel counts it among the processes. `more` is the sum of these.
 pub(crate) fn plan_rlimits(
     process: &Process,
     ext: &Extensions,
-    guarded: bool,
+    more: u64,
     draft: &mut Draft,
 ) -> Result<(), SpecError> {
-    // With one id the guard has it too, and is in the same user namespace: the kernel counts it among the processes.
-    let pids_limit = ext.pids_limit.map(|pids| pids.saturating_add(u64::from(guarded)));
+    let most = ext.pids_limit.map(|pids| pids.saturating_add(more));
     let mut seen = Vec::new();
     for (i, limit) in process.rlimits().iter().flatten().enumerate() {
         let field = format!("process.rlimits[{i}]");
@@ -140,12 +143,12 @@ pub(crate) fn plan_rlimits(
         }
         seen.push(resource);
         let (mut soft, mut hard) = (limit.soft(), limit.hard());
-        if let (Some(pids), 6) = (pids_limit, resource) {
+        if let (Some(pids), 6) = (most, resource) {
             (soft, hard) = (soft.min(pids), hard.min(pids));
         }
         draft.add(Layer::Limits, field, Op::Rlimit { name, resource, soft, hard });
     }
-    if let Some(pids) = pids_limit.filter(|_| !seen.contains(&6)) {
+    if let Some(pids) = most.filter(|_| !seen.contains(&6)) {
         draft.add(
             Layer::Limits,
             "linux.resources.pids.limit",

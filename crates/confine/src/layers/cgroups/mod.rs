@@ -64,6 +64,11 @@ impl Hierarchy {
         }
     }
 
+    /// Whether a group made here counts processes.
+    pub(crate) fn counts_processes(&self) -> bool {
+        self.has("pids")
+    }
+
     fn has(&self, controller: &str) -> bool {
         match self {
             Hierarchy::None => false,
