@@ -80,7 +80,7 @@ pub(crate) fn mount(
         .field(field);
         if errno == rustix::io::Errno::INVAL {
             error.hint(
-                "this file system or kernel has no id-mapped mounts (ext4, xfs, btrfs, tmpfs have them)",
+                "this file system or kernel has no id-mapped mounts (ext4, xfs, btrfs have them; tmpfs from Linux 6.3)",
             )
         } else {
             error

@@ -95,9 +95,11 @@ pub fn survey(host: &Host) -> Vec<Finding> {
 fn kernel(host: &Host) -> Finding {
     let (major, minor) = host.kernel;
     let what = format!("Linux {major}.{minor}");
-    match (major, minor) {
-        (0..=5, 0..=11) => missing("kernel", what, "donjon needs Linux 5.12 or newer (mount_setattr)"),
-        (0..=5, _) | (6, 0..=7) => limited(
+    match host.kernel {
+        kernel if kernel < (5, 12) => {
+            missing("kernel", what, "donjon needs Linux 5.12 or newer (mount_setattr)")
+        }
+        kernel if kernel < (6, 8) => limited(
             "kernel",
             what,
             "6.8 or newer lets donjon compare the kernel's list of mounts with its plan",

@@ -29,6 +29,12 @@ fn can_give(dir: &Path) -> bool {
         && words(&dir.join("cgroup.procs")).is_empty()
 }
 
+/// Whether systemd marked a group as delegated (`systemd.resource-control(5)`, `Delegate=`).
+fn is_delegated(dir: &Path) -> bool {
+    let mut value = [0u8; 1];
+    rustix::fs::getxattr(dir, c"user.delegate", &mut value).is_ok_and(|n| n == 1) && value == *b"1"
+}
+
 fn words(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().split_whitespace().map(str::to_string).collect()
 }
@@ -42,12 +48,23 @@ pub(super) fn probe() -> Hierarchy {
     let given = |parent: &Path, file: &str| -> Vec<String> {
         words(&parent.join(file)).into_iter().filter(|c| CONTROLLERS.contains(&c.as_str())).collect()
     };
-    if own == Path::new(TOP) {
-        // The root of the hierarchy, and only it, may hold processes and give controllers.
+    let alone = || writable(&own) && words(&own.join("cgroup.procs")).len() <= 1;
+    let aside = || Hierarchy::V2 {
+        controllers: given(&own, "cgroup.controllers"),
+        parent: own.clone(),
+        step_aside: true,
+    };
+    // What systemd delegated is the caller's to divide; the group above it is systemd's, which may take controllers away
+    // again when no unit of its own needs them.
+    if is_delegated(&own) && alone() {
+        return aside();
+    }
+    if own == Path::new(TOP) && !own.join("cgroup.type").exists() {
+        // The root of the hierarchy, and only it, may hold processes and give controllers; it alone has no type.
         return match writable(&own) {
             true => Hierarchy::V2 {
                 controllers: given(&own, "cgroup.controllers"),
-                parent: own,
+                parent: own.clone(),
                 step_aside: false,
             },
             false => Hierarchy::None,
@@ -63,14 +80,7 @@ pub(super) fn probe() -> Hierarchy {
             return Hierarchy::V2 { parent: parent.to_path_buf(), controllers, step_aside: false };
         }
     }
-    if writable(&own) && words(&own.join("cgroup.procs")).len() <= 1 {
-        return Hierarchy::V2 {
-            controllers: given(&own, "cgroup.controllers"),
-            parent: own,
-            step_aside: true,
-        };
-    }
-    Hierarchy::None
+    if alone() { aside() } else { Hierarchy::None }
 }
 
 pub(super) fn create(
