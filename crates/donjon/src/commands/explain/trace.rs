@@ -71,7 +71,8 @@ fn print(found: &Found, policy: &Policy) -> Result<(), Failure> {
                 table::cut(&printable(&what), 60),
                 printable(&failed.comm),
                 words(failed.errno),
-                allow,
+                // It names paths that came from inside.
+                printable(&allow),
             ]
         }));
         table::print(&mut out, &rows)?;
