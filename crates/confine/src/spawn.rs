@@ -38,12 +38,21 @@ pub struct Confined {
     guard: Option<Guard>,
 }
 
-/// The process that made the network namespace and then watches whether its maker lives: when this value is gone, be it
-/// that it was dropped or that its holder was killed, the guard kills the container and ends. It is reaped with its maker.
+/// The process that made the network namespace and then watches whether its maker lives: when its holder was
+/// killed, it kills the container. Dropping it ends it; it is reaped with its maker.
 #[derive(Debug)]
 pub struct Guard {
+    pidfd: OwnedFd,
     /// What it holds the other end of.
     _channel: OwnedFd,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // The end of its channel would do, but after a failed start it may still wait for something else. Nobody waits
+        // for its end: that would only make the container's end take longer.
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
+    }
 }
 
 /// What the new process handed over before it became the program.
@@ -118,7 +127,7 @@ pub fn spawn(
                 beside::make(pidfd.as_fd(), settings, user, outer.as_fd())
             });
             // Without the second process its channel ends, and the first fails where it waits for it.
-            made.ok().map(|_| Guard { _channel: inner })
+            made.ok().map(|(_, pidfd)| Guard { pidfd, _channel: inner })
         }
         _ => None,
     };
