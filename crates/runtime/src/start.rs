@@ -304,6 +304,7 @@ fn background(store: &Store, container: Container, launch: Launch, tell: OwnedFd
     };
     let _ = serde_json::to_vec(&report).map(|bytes| write_all(tell.as_fd(), &bytes));
     drop((tell, report));
+    donjon_sys::process::let_go_of_code();
     let (end, _) = warden.watch();
     let code = end.code;
     let _ = groups.remove();

@@ -306,3 +306,39 @@ pub fn close_copy(fd: BorrowedFd<'_>) {
     // SAFETY: takes a number only. In the child nobody uses it again: the owner's copy ends with exec or exit.
     unsafe { libc::syscall(libc::SYS_close, fd.as_raw_fd()) };
 }
+
+/// Gives the pages of this process's own code back to the page cache: what runs on is read in again as it is
+/// touched. For a process that has done much and will now do little. See `man 2 madvise`, `man 3 dl_iterate_phdr`.
+pub fn let_go_of_code() {
+    // SAFETY: the callback has the type that dl_iterate_phdr calls, and no data to look at.
+    unsafe { libc::dl_iterate_phdr(Some(let_go_of_object), std::ptr::null_mut()) };
+}
+
+unsafe extern "C" fn let_go_of_object(
+    info: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the loader passes a valid description, and its headers are mapped as long as the object is.
+    let (base, headers) = unsafe {
+        let info = &*info;
+        match info.dlpi_phdr.is_null() {
+            true => return 0,
+            false => {
+                (info.dlpi_addr, std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)))
+            }
+        }
+    };
+    // SAFETY: sysconf reads what the kernel told at the start; no system call, which a filter could refuse.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
+        let start = (base + header.p_vaddr) & !(page - 1);
+        let end = (base + header.p_vaddr + header.p_filesz) & !(page - 1);
+        if start < end {
+            // SAFETY: a segment that was never writable holds what its file holds, and reads as such again. What can't
+            // be let go of (the vDSO) stays.
+            unsafe { libc::madvise(start as *mut libc::c_void, (end - start) as usize, libc::MADV_DONTNEED) };
+        }
+    }
+    0
+}
