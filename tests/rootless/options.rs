@@ -81,6 +81,15 @@ fn masks_are_added_and_taken_off() {
 }
 
 #[test]
+fn a_mask_over_settings_of_the_network_holds_in_the_containers_own() {
+    let world = World::ordinary();
+    let count = "ls /proc/sys/net/ipv4 | wc -l";
+    world.shell(&["--rm"], "cat /proc/sys/net/ipv4/ip_forward").go().prints("0");
+    let mask = "mask=/proc/sys/net/ipv4";
+    world.shell(&["--rm", "--security-opt", mask], count).go().prints("0");
+}
+
+#[test]
 fn a_profile_of_another_engine_takes_the_place_of_the_sets() {
     let world = World::ordinary();
     let profile = world.file(

@@ -193,3 +193,17 @@ fn no_plan_breaks_the_order_of_the_layers() {
         assert_eq!(last("execute") + 1, steps.len());
     }
 }
+
+/// Files below `net` are others in each network namespace: what hides them must be put there in the container's own.
+#[test]
+fn the_network_namespace_is_entered_late_but_before_what_hides_its_files() {
+    let order = |case: Case| {
+        let plan = case.plan();
+        let find = |word: &str| plan.steps().iter().position(|s| s.op.to_string().contains(word)).unwrap();
+        (find("enter the network namespace"), find("mask /proc"))
+    };
+    let (enter, mask) = order(Case::new());
+    assert!(mask < enter);
+    let (enter, mask) = order(Case::new().with("[filesystem]\nmask = [\"/proc/sys/net/ipv4\"]\n"));
+    assert!(enter < mask);
+}
