@@ -207,3 +207,75 @@ fn stop_timeout_is_what_stop_waits() {
     world.donjon(&["stop", "stubborn"]).go().succeeds();
     assert!((1..6).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
+
+#[test]
+fn a_group_that_is_added_is_held_or_refused() {
+    let world = World::ordinary();
+    let one = world.shell(&["--rm", "--group-add", "44"], "echo ran").go();
+    one.refused().complains("--userns range").never_says("ran\n");
+    world.shell(&["--rm", "--userns", "range", "--group-add", "44"], "id -G").go().prints("0 44");
+}
+
+#[test]
+fn the_sizes_of_the_ram_and_of_shm_are_limits() {
+    let world = World::ordinary();
+    let fill = |path: &str| format!("dd if=/dev/zero of={path} bs=1M count=3 && echo full");
+    for (option, path) in [("--shm-size", "/dev/shm/x"), ("--ram", "/x")] {
+        let small = world.shell(&["--rm", option, "1m"], &fill(path)).go();
+        small.exits(1).complains("No space left").never_says("full\n");
+        world.shell(&["--rm", option, "8m"], &fill(path)).go().prints("full");
+    }
+}
+
+#[test]
+fn a_tmpfs_and_a_mount_marked_so_run_no_programs() {
+    let world = World::ordinary();
+    let work = world.path("work");
+    let tries = "cp /bin/busybox /t/sh && /t/sh -c 'echo ran'";
+    world.shell(&["--rm", "--tmpfs", "/t"], tries).go().exits(126).never_says("ran\n");
+    world.shell(&["--rm", "--tmpfs", "/t:exec"], tries).go().prints("ran");
+    let noexec = format!("{work}:/t:rw,noexec");
+    world.shell(&["--rm", "-v", &noexec], tries).go().exits(126).never_says("ran\n");
+    world.shell(&["--rm", "--rw", &format!("{work}:/t")], tries).go().prints("ran");
+}
+
+#[test]
+fn a_capability_that_is_named_works_inside() {
+    let world = World::ordinary();
+    world.shell(&["--rm"], "chroot / echo ran").go().fails_inside().never_says("ran\n");
+    world.shell(&["--rm", "--cap-add", "SYS_CHROOT"], "chroot / echo ran").go().prints("ran");
+}
+
+#[test]
+fn nested_user_namespaces_work_where_they_are_allowed() {
+    let world = World::ordinary();
+    world.shell(&["--rm"], "unshare -U echo ran").go().fails_inside().never_says("ran\n");
+    world.shell(&["--rm", "--nested-userns"], "unshare -U echo ran").go().prints("ran");
+}
+
+#[test]
+fn logs_tell_the_time_of_each_line_when_asked() {
+    let world = World::ordinary();
+    world.shell(&["-d", "--name", "told"], "echo one; echo two").go().succeeds();
+    world.donjon(&["wait", "told"]).go().prints("0");
+    world.donjon(&["logs", "told"]).go().prints("one\ntwo");
+    let timed = world.donjon(&["logs", "--timestamps", "told"]).go();
+    let lines: Vec<(&str, &str)> = timed.stdout.lines().filter_map(|l| l.split_once(' ')).collect();
+    assert_eq!(lines.iter().map(|(_, text)| *text).collect::<Vec<_>>(), ["one", "two"]);
+    assert!(lines.iter().all(|(at, _)| at.starts_with("20") && at.contains('T')), "{}", timed.stdout);
+}
+
+#[test]
+fn tables_are_there_for_programs_too() {
+    let world = World::ordinary();
+    world.shell(&["-d", "--name", "shown"], "unshare -U true; sleep 60").go().succeeds();
+    let stats = world.donjon(&["stats", "--no-stream", "--format", "json", "shown"]).go();
+    assert!(stats.succeeds().json().to_string().contains("shown"), "{}", stats.stdout);
+    let top = world.donjon(&["top", "--format", "json", "shown"]).go();
+    assert!(top.succeeds().json().to_string().contains("sleep 60"), "{}", top.stdout);
+    let explain = world.donjon(&["explain", "--format", "json", "shown"]).go();
+    assert!(explain.succeeds().json().to_string().contains("unshare"), "{}", explain.stdout);
+    world.donjon(&["doctor", "--format", "json"]).go().json();
+    world.donjon(&["rm", "-f", "--all"]).go().succeeds();
+    world.donjon(&["ps", "-a", "--format", "json"]).go().prints("[]");
+}

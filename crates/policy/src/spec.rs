@@ -1,23 +1,24 @@
 //! From a policy to an OCI runtime specification, with what OCI has no word for in annotations.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+mod mounts;
+mod process;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
 
 use donjon_confine::extensions::{Extensions, Root as RootTreeKind, Upper};
 use donjon_confine::layers::seccomp::SyscallPolicy;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxDeviceBuilder, LinuxDeviceType,
-    LinuxIdMapping, LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder,
-    LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, LinuxSeccomp,
-    LinuxTimeOffsetBuilder, Mount as SpecMount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
-    Process as SpecProcess, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxBuilder, LinuxCpuBuilder, LinuxDeviceBuilder, LinuxDeviceType, LinuxIdMapping,
+    LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
+    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, LinuxSeccomp, LinuxTimeOffsetBuilder,
+    RootBuilder, Spec, SpecBuilder,
 };
 
 use crate::error::PolicyError;
-use crate::guard;
-use crate::model::{Mount, MountKind, Policy, UserNamespace};
-use crate::words::{capabilities, numbers, sysctls, ulimits};
+use crate::model::{Policy, UserNamespace};
+use crate::words::{numbers, sysctls};
 
 /// Who calls donjon.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,6 +85,12 @@ pub fn to_spec(
     request: &Request,
 ) -> Result<Spec, PolicyError> {
     let ids = Ids::choose(policy, who, caller, request)?;
+    if ids.squash && !policy.process.groups.is_empty() {
+        let what = "with one id alone the kernel lets nobody have further groups";
+        return Err(
+            PolicyError::new("--group-add", what).hint("--userns range gives the container ids of its own")
+        );
+    }
     let mut annotations = HashMap::new();
     extensions(policy, tree, who, &ids)?.write(&mut annotations);
     let linux = linux(policy, who, caller, request, &ids)?;
@@ -97,8 +104,8 @@ pub fn to_spec(
                 .map_err(internal)?,
         )
         .hostname(hostname(policy, request)?)
-        .mounts(mounts(policy, caller, &ids)?)
-        .process(process(policy, tree, who, request)?)
+        .mounts(mounts::mounts(policy, caller, &ids)?)
+        .process(process::process(policy, tree, who, request)?)
         .linux(linux)
         .annotations(annotations)
         .build()
@@ -230,234 +237,6 @@ fn hostname(policy: &Policy, request: &Request) -> Result<String, PolicyError> {
         && !name.starts_with('-')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
     if ok { Ok(name) } else { Err(PolicyError::new("--hostname", format!("{name:?} is no host name"))) }
-}
-
-fn process(
-    policy: &Policy,
-    tree: &RootTree,
-    who: &Identity,
-    request: &Request,
-) -> Result<SpecProcess, PolicyError> {
-    let p = &policy.process;
-    let mut args = p.entrypoint.clone().unwrap_or_default();
-    args.extend(request.args.iter().cloned());
-    if args.is_empty() {
-        args.clone_from(&tree.default_args);
-    }
-    let cwd = p.workdir.clone().unwrap_or_else(|| "/".to_string());
-    if !cwd.starts_with('/') || cwd.contains('\0') {
-        return Err(PolicyError::new("--workdir", format!("{cwd:?} is no absolute path")));
-    }
-    let umask = numbers::octal(p.umask.as_deref().unwrap_or("022"), 0o777).map_err(at("--umask"))?;
-    let user = UserBuilder::default()
-        .uid(who.uid)
-        .gid(who.gid)
-        .umask(umask)
-        .additional_gids(who.additional_gids.clone())
-        .build()
-        .map_err(internal)?;
-    let terminal = p.terminal.unwrap_or(false);
-    let set = capability_set(policy, who)?;
-    let ambient: HashSet<Capability> = if who.uid == 0 { HashSet::new() } else { set.clone() };
-    let capabilities = LinuxCapabilitiesBuilder::default()
-        .bounding(set.clone())
-        .permitted(set.clone())
-        .effective(set)
-        .inheritable(ambient.clone())
-        .ambient(ambient)
-        .build()
-        .map_err(internal)?;
-    ProcessBuilder::default()
-        .terminal(terminal)
-        .user(user)
-        .args(args)
-        .env(environment(policy, who, terminal))
-        .cwd(cwd)
-        .capabilities(capabilities)
-        .rlimits(rlimits(policy)?)
-        .no_new_privileges(true)
-        .build()
-        .map_err(internal)
-}
-
-/// The environment, from nothing: what the policy names, and who the program is.
-fn environment(policy: &Policy, who: &Identity, terminal: bool) -> Vec<String> {
-    let mut env = policy.process.env.clone();
-    let mut default = |name: &str, value: &str| {
-        env.entry(name.to_string()).or_insert_with(|| value.to_string());
-    };
-    default("HOME", &who.home);
-    default("USER", &who.name);
-    default("TERM", if terminal { "xterm-256color" } else { "dumb" });
-    env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
-}
-
-/// The capabilities that the program may have: root's list for one that starts as root, else only what was named.
-fn capability_names(policy: &Policy, who: &Identity) -> Result<Vec<String>, PolicyError> {
-    let c = &policy.capabilities;
-    let mut names = Vec::new();
-    let all_dropped = c.drop.iter().any(|d| d == "ALL");
-    if who.uid == 0 && !who.powerless && !all_dropped {
-        for name in c.root.iter().flatten() {
-            names.push(capabilities::added(name).map_err(at("[capabilities] root"))?);
-        }
-    }
-    for name in &c.add {
-        names.push(capabilities::added(name).map_err(at("--cap-add"))?);
-    }
-    for name in &c.drop {
-        let name = capabilities::dropped(name).map_err(at("--cap-drop"))?;
-        if name != "ALL" {
-            names.retain(|n| *n != name);
-        }
-    }
-    names.sort();
-    names.dedup();
-    Ok(names)
-}
-
-fn capability_set(policy: &Policy, who: &Identity) -> Result<HashSet<Capability>, PolicyError> {
-    capability_names(policy, who)?
-        .iter()
-        .map(|name| {
-            serde_json::from_value(serde_json::Value::String(format!("CAP_{name}")))
-                .map_err(|e| PolicyError::new("[capabilities]", e.to_string()))
-        })
-        .collect()
-}
-
-fn rlimits(policy: &Policy) -> Result<Vec<PosixRlimit>, PolicyError> {
-    policy
-        .limits
-        .ulimits
-        .iter()
-        .map(|(name, value)| {
-            let (soft, hard) = ulimits::values(value).map_err(at("--ulimit"))?;
-            PosixRlimitBuilder::default()
-                .typ(ulimits::resource(name).map_err(at("--ulimit"))?)
-                .soft(soft)
-                .hard(hard)
-                .build()
-                .map_err(internal)
-        })
-        .collect()
-}
-
-fn entry(destination: &str, typ: &str, source: &str, options: &[&str]) -> Result<SpecMount, PolicyError> {
-    MountBuilder::default()
-        .destination(destination)
-        .typ(typ)
-        .source(source)
-        .options(options.iter().map(|o| o.to_string()).collect::<Vec<_>>())
-        .build()
-        .map_err(internal)
-}
-
-fn mounts(policy: &Policy, caller: &Caller, ids: &Ids) -> Result<Vec<SpecMount>, PolicyError> {
-    let f = &policy.filesystem;
-    let mut mounts = vec![
-        entry("/proc", "proc", "proc", &["nosuid", "nodev", "noexec"])?,
-        entry("/dev", "tmpfs", "tmpfs", &["ro", "nosuid", "noexec", "mode=755"])?,
-        entry(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
-        )?,
-    ];
-    let shm = match &f.shm_size {
-        Some(size) => vec![format!("size={}", numbers::size(size).map_err(at("--shm-size"))?)],
-        None => Vec::new(),
-    };
-    let shm: Vec<&str> = ["nosuid", "nodev", "noexec", "mode=1777"]
-        .into_iter()
-        .chain(shm.iter().map(String::as_str))
-        .collect();
-    mounts.push(entry("/dev/shm", "tmpfs", "shm", &shm)?);
-    mounts.push(entry("/sys", "tmpfs", "tmpfs", &["ro", "nosuid", "nodev", "noexec", "mode=755"])?);
-    if !f.proc_pid_only.unwrap_or(false) {
-        let cpu = "/sys/devices/system/cpu";
-        mounts.push(entry(cpu, "bind", cpu, &["bind", "ro", "nosuid", "nodev", "noexec"])?);
-    }
-    if f.read_only.unwrap_or(false) {
-        for (path, mode) in [("/run", "mode=755"), ("/tmp", "mode=1777"), ("/var/tmp", "mode=1777")] {
-            if !policy.mounts.iter().any(|m| m.target == path) {
-                mounts.push(entry(path, "tmpfs", "tmpfs", &["nosuid", "nodev", mode])?);
-            }
-        }
-    }
-    for mount in &policy.mounts {
-        mounts.push(match mount.kind {
-            MountKind::Bind => bind(mount, policy, caller, ids)?,
-            MountKind::Tmpfs => tmpfs(mount)?,
-        });
-    }
-    Ok(mounts)
-}
-
-fn bind(mount: &Mount, policy: &Policy, caller: &Caller, ids: &Ids) -> Result<SpecMount, PolicyError> {
-    let source = mount
-        .source
-        .as_deref()
-        .ok_or_else(|| PolicyError::new(format!("mount at {}", mount.target), "has no source"))?;
-    inside(&mount.target)?;
-    let canonical = guard::check(source, &policy.filesystem.allow_mount, caller)?;
-    if !mount.read_only
-        && let Some(file) = caller.policies.iter().find(|file| file.starts_with(&canonical))
-    {
-        let what =
-            format!("holds {}, which says what this container may do: it could rewrite it", file.display());
-        return Err(PolicyError::new(format!("mount {source}"), what)
-            .hint("mount it read-only, or keep the policy outside of what the container writes"));
-    }
-    let canonical = canonical
-        .to_str()
-        .ok_or_else(|| PolicyError::new(format!("mount {source}"), "the path is no UTF-8"))?;
-    let mut options = vec!["rbind", "nosuid", "nodev"];
-    if mount.read_only {
-        options.push("rro");
-    }
-    if mount.exec == Some(false) {
-        options.push("rnoexec");
-    }
-    if ids.idmap {
-        options.push("ridmap");
-    }
-    entry(&mount.target, "bind", canonical, &options)
-}
-
-fn tmpfs(mount: &Mount) -> Result<SpecMount, PolicyError> {
-    inside(&mount.target)?;
-    let mut options = vec!["nosuid".to_string(), "nodev".to_string()];
-    if mount.exec != Some(true) {
-        options.push("noexec".to_string());
-    }
-    if mount.read_only {
-        options.push("ro".to_string());
-    }
-    let mode = numbers::octal(mount.mode.as_deref().unwrap_or("1777"), 0o1777).map_err(at("--tmpfs"))?;
-    options.push(format!("mode={mode:04o}"));
-    if let Some(size) = &mount.size {
-        options.push(format!("size={}", numbers::size(size).map_err(at("--tmpfs"))?));
-    }
-    let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    entry(&mount.target, "tmpfs", "tmpfs", &options)
-}
-
-/// Places of the container that nothing may be mounted over: the walls themselves.
-fn inside(target: &str) -> Result<(), PolicyError> {
-    let path = Path::new(target);
-    let wall =
-        ["/proc", "/sys", "/dev"].iter().find(|wall| path.starts_with(wall) && !path.starts_with("/dev/shm"));
-    match wall {
-        Some(wall) => {
-            Err(PolicyError::new(format!("mount at {target}"), format!("{wall} is donjon's own inside")))
-        }
-        None if path.parent().is_none() || !path.is_absolute() => {
-            Err(PolicyError::new(format!("mount at {target}"), "is no absolute path below /"))
-        }
-        None => Ok(()),
-    }
 }
 
 fn id_mappings(maps: &[(u32, u32, u32)]) -> Result<Vec<LinuxIdMapping>, PolicyError> {
@@ -656,7 +435,10 @@ pub fn syscalls_of(policy: &Policy, who: &Identity, squash: bool) -> Result<Sysc
         allow,
         deny: syscalls.deny.clone(),
         families,
-        capabilities: capability_names(policy, who)?.into_iter().map(|c| format!("CAP_{c}")).collect(),
+        capabilities: process::capability_names(policy, who)?
+            .into_iter()
+            .map(|c| format!("CAP_{c}"))
+            .collect(),
         squash,
         nested_userns: policy.namespaces.nested.unwrap_or(false),
         record: true,
