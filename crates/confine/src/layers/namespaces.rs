@@ -170,37 +170,37 @@ pub(crate) fn network(spec: &Spec) -> Result<Option<Network>, SpecError> {
     Ok(Some(Network { sysctls }))
 }
 
-/// Where in the plan the step into the network namespace stands: as late as it may, since it is being made meanwhile.
+/// What the step into the network namespace comes before in the plan: as late as it may, since it is being made meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entry {
-    /// Before the mounts: sysfs shows the namespace that it was mounted from.
-    BeforeMounts,
-    /// Before the masks: `/proc/sys/net` and `/proc/PID/net` are other files in each namespace, and what is put over
+pub(crate) enum EnterBefore {
+    /// The mounts: sysfs shows the namespace that it was mounted from.
+    Mounts,
+    /// The masks: `/proc/sys/net` and `/proc/PID/net` are other files in each namespace, and what is put over
     /// those of one stays away from those of the next.
-    BeforeMasks,
-    /// With the root put together.
-    BeforePivot,
+    Masks,
+    /// The change of roots, with everything mounted.
+    Pivot,
 }
 
-impl Entry {
+impl EnterBefore {
     fn of(spec: &Spec) -> Self {
         let sysfs = |m: &oci_spec::runtime::Mount| m.typ().as_deref() == Some("sysfs");
         let linux = spec.linux().as_ref();
         let hidden = linux.and_then(|l| l.masked_paths().as_ref()).into_iter().flatten();
         let sealed = linux.and_then(|l| l.readonly_paths().as_ref()).into_iter().flatten();
         if spec.mounts().iter().flatten().any(sysfs) {
-            Self::BeforeMounts
+            Self::Mounts
         } else if hidden.chain(sealed).any(|path| path.split('/').any(|part| part == "net")) {
-            Self::BeforeMasks
+            Self::Masks
         } else {
-            Self::BeforePivot
+            Self::Pivot
         }
     }
 }
 
 /// The step into the network namespace, if this is its place.
-pub(crate) fn plan_network(spec: &Spec, place: Entry, draft: &mut Draft) {
-    if is_new(spec, LinuxNamespaceType::Network) && Entry::of(spec) == place {
+pub(crate) fn plan_network(spec: &Spec, place: EnterBefore, draft: &mut Draft) {
+    if is_new(spec, LinuxNamespaceType::Network) && EnterBefore::of(spec) == place {
         draft.add(Layer::Namespaces, "linux.namespaces", Op::EnterNetwork);
     }
 }
