@@ -64,14 +64,15 @@ fn the_warden_of_an_idle_container_holds_2_mib_at_most() {
     let mut wardens = Vec::new();
     eventually(5, || {
         wardens = wardens_of(&world);
-        wardens.len() == 2
+        wardens.len() == 2 && wardens.iter().sum::<u64>() <= 2048
     });
     assert_eq!(wardens.len(), 2, "one warden and its guard for a container: {wardens:?}");
     let sum: u64 = wardens.iter().sum();
-    assert!(sum <= 2048, "{wardens:?} KiB private");
+    assert!(sum <= 2048, "{wardens:?} KiB");
 }
 
-/// The private memory, in KiB, of every donjon of this world.
+/// The resident memory, in KiB, of every donjon of this world. What is private is less: how much less hangs on which
+/// other donjons run at the moment, so a test that asked for it could pass by its neighbours.
 fn wardens_of(world: &World) -> Vec<u64> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
@@ -81,8 +82,8 @@ fn wardens_of(world: &World) -> Vec<u64> {
             continue;
         }
         let rollup = fs::read_to_string(entry.path().join("smaps_rollup")).unwrap_or_default();
-        let private = rollup.lines().filter(|l| l.starts_with("Private_"));
-        found.push(private.filter_map(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok()).sum());
+        let resident = rollup.lines().filter(|l| l.starts_with("Rss:"));
+        found.push(resident.filter_map(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok()).sum());
     }
     found
 }

@@ -12,6 +12,7 @@ use donjon_confine::layers::cgroups::Hierarchy;
 use donjon_confine::{Host, Plan, Spec};
 use donjon_policy::model::UserNamespace;
 use donjon_policy::{Caller, Identity, Policy, Request, RootTree, to_spec};
+use oci_spec::runtime::MountBuilder;
 
 struct Case {
     policy: Policy,
@@ -197,13 +198,23 @@ fn no_plan_breaks_the_order_of_the_layers() {
 /// Files below `net` are others in each network namespace: what hides them must be put there in the container's own.
 #[test]
 fn the_network_namespace_is_entered_late_but_before_what_hides_its_files() {
-    let order = |case: Case| {
-        let plan = case.plan();
+    let order = |case: &Case, spec: &Spec| {
+        let plan = Plan::new(spec, &case.host()).unwrap();
         let find = |word: &str| plan.steps().iter().position(|s| s.op.to_string().contains(word)).unwrap();
         (find("enter the network namespace"), find("mask /proc"))
     };
-    let (enter, mask) = order(Case::new());
+    let case = Case::new();
+    let (enter, mask) = order(&case, &case.spec());
     assert!(mask < enter);
-    let (enter, mask) = order(Case::new().with("[filesystem]\nmask = [\"/proc/sys/net/ipv4\"]\n"));
+    let hiding = Case::new().with("[filesystem]\nmask = [\"/proc/sys/net/ipv4\"]\n");
+    let (enter, mask) = order(&hiding, &hiding.spec());
+    assert!(enter < mask);
+    // The host's files under another name.
+    let mut spec = case.spec();
+    let bind = MountBuilder::default().destination("/settings").source("/proc/sys/net").typ("bind");
+    let bind = bind.options(["bind".to_string()]).build().unwrap();
+    let mounts = spec.mounts().iter().flatten().cloned().chain([bind]).collect();
+    spec.set_mounts(Some(mounts));
+    let (enter, mask) = order(&case, &spec);
     assert!(enter < mask);
 }

@@ -184,13 +184,17 @@ pub(crate) enum EnterBefore {
 
 impl EnterBefore {
     fn of(spec: &Spec) -> Self {
-        let sysfs = |m: &oci_spec::runtime::Mount| m.typ().as_deref() == Some("sysfs");
+        let mounts = || spec.mounts().iter().flatten();
         let linux = spec.linux().as_ref();
         let hidden = linux.and_then(|l| l.masked_paths().as_ref()).into_iter().flatten();
         let sealed = linux.and_then(|l| l.readonly_paths().as_ref()).into_iter().flatten();
-        if spec.mounts().iter().flatten().any(sysfs) {
+        // No link of the image is followed to a mask, so the words of the path tell where it lies; and so do those of a
+        // source, through which the host's files can have another name inside.
+        let bound = mounts().filter_map(|m| m.source().as_ref()?.to_str());
+        let mut paths = hidden.chain(sealed).map(String::as_str).chain(bound);
+        if mounts().any(|m| m.typ().as_deref() == Some("sysfs")) {
             Self::Mounts
-        } else if hidden.chain(sealed).any(|path| path.split('/').any(|part| part == "net")) {
+        } else if paths.any(|path| path.split('/').any(|part| part == "net")) {
             Self::Masks
         } else {
             Self::Pivot
