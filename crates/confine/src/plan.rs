@@ -16,7 +16,6 @@ use crate::beside::Network;
 use crate::error::SpecError;
 use crate::extensions::Extensions;
 use crate::host::Host;
-use crate::layers::namespaces::EnterBefore;
 use crate::layers::{
     capabilities, cgroups, descriptors, devices, identity, keyring, landlock, limits, mounts, namespaces,
     program, rootfs, seccomp,
@@ -306,15 +305,14 @@ impl Plan {
         mounts::plan_start(spec, &mut draft)?;
         // While procfs is not attached nothing can be mounted over the files that are written here.
         limits::plan(spec, process, &ext, &mut draft)?;
-        namespaces::plan_network(spec, EnterBefore::Mounts, &mut draft);
+        namespaces::plan_early_network(spec, &mut draft);
         rootfs::plan(spec, &ext, host, &id_maps, &mut draft)?;
         mounts::plan(spec, &ext, &mut draft)?;
         devices::plan(spec, process, &mut draft)?;
-        namespaces::plan_network(spec, EnterBefore::Masks, &mut draft);
+        namespaces::plan_network(spec, &mut draft);
+        identity::plan_not_dumpable(&mut draft);
         mounts::plan_masks(spec, &mut draft)?;
         mounts::plan_seals(&mut draft);
-        namespaces::plan_network(spec, EnterBefore::Pivot, &mut draft);
-        identity::plan_not_dumpable(&mut draft);
         rootfs::plan_pivot(spec, &mut draft)?;
         let network = namespaces::network(spec)?;
         let guarded = network.is_some() && id_maps == IdMaps::Own;
