@@ -1,8 +1,8 @@
 //! What the OCI specification has no word for.
 //!
 //! These settings travel in `org.donjon.*` annotations of the specification, so that both doors (`donjon run`
-//! and an engine's `config.json`) meet in one value. They are written by donjon itself; from a foreign
-//! `config.json` an annotation may only narrow.
+//! and an engine's `config.json`) meet in one value. They are believed where donjon itself wrote them; of a bundle's
+//! `config.json` an annotation may only narrow (see [`Extensions::of_bundle`]).
 
 use std::collections::HashMap;
 
@@ -13,10 +13,24 @@ use crate::layers::seccomp::SyscallPolicy;
 /// Prefix of every annotation that donjon writes and reads.
 pub const PREFIX: &str = "org.donjon.";
 
+/// Who wrote a specification, and so what it may open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// donjon itself, from a policy: its annotations are believed, and its boundaries hold for every mount.
+    #[default]
+    Donjon,
+    /// An engine, for donjon as its OCI runtime: done as written, with no boundary that it did not ask for left out and
+    /// none of its own kind added that a program would notice.
+    Bundle,
+}
+
 /// donjon's own settings beside an OCI specification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Extensions {
+    /// Who wrote the specification. Never read from it.
+    #[serde(skip)]
+    pub origin: Origin,
     /// How the root file system is put together.
     pub root: Root,
     /// Where writes to the root go.
@@ -115,7 +129,29 @@ impl Extensions {
         annotations.insert(Self::KEY.to_string(), json);
     }
 
-    /// Reads the settings back; an absent annotation gives the defaults of a foreign specification.
+    /// The settings of a bundle's specification: none but those of its annotations that narrow. Landlock, a limit of
+    /// processes and a procfs without the machine's files can be asked for; anything else is refused.
+    pub fn of_bundle(annotations: Option<&HashMap<String, String>>) -> Result<Self, AnnotationError> {
+        let asked = Self::read(annotations)?;
+        let narrow = Self {
+            landlock: asked.landlock,
+            proc_pid_only: asked.proc_pid_only,
+            pids_limit: asked.pids_limit,
+            ..Self::default()
+        };
+        match asked == narrow {
+            true => Ok(Self { origin: Origin::Bundle, nested_userns: true, ..narrow }),
+            false => Err(AnnotationError {
+                key: Self::KEY.to_string(),
+                why:
+                    "of an engine's specification only landlock, proc-pid-only and pids-limit are taken: an \
+                      annotation may narrow and nothing else"
+                        .to_string(),
+            }),
+        }
+    }
+
+    /// Reads back what donjon wrote; without the annotation, the defaults.
     pub fn read(annotations: Option<&HashMap<String, String>>) -> Result<Self, AnnotationError> {
         match annotations.and_then(|a| a.get(Self::KEY)) {
             None => Ok(Self::default()),

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod beside;
+pub mod bundle;
 mod channel;
 mod child;
 pub mod error;
@@ -26,7 +27,7 @@ pub mod survey;
 mod words;
 
 pub use error::{SpecError, StartError};
-pub use extensions::Extensions;
+pub use extensions::{Extensions, Origin};
 pub use host::Host;
 pub use oci_spec::runtime::Spec;
 pub use plan::Plan;

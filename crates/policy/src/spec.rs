@@ -6,7 +6,7 @@ mod process;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use donjon_confine::extensions::{Extensions, Root as RootTreeKind, Upper};
+use donjon_confine::extensions::{Extensions, Origin, Root as RootTreeKind, Upper};
 use donjon_confine::layers::seccomp::SyscallPolicy;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
@@ -197,6 +197,7 @@ fn extensions(
     let optional_limits =
         optional.iter().filter(|(named, _)| !named).map(|(_, name)| name.to_string()).collect();
     Ok(Extensions {
+        origin: Origin::Donjon,
         root: tree.root.clone(),
         upper: Upper::Ram { bytes: numbers::size(ram).map_err(at("[filesystem] ram"))? },
         squash: ids.squash,
