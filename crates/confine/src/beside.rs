@@ -20,6 +20,8 @@ use crate::layers::namespaces::flag;
 pub struct Network {
     /// Settings to write: path in the host's procfs (which shows the writer's own namespace under `sys/net`), value.
     pub sysctls: Vec<(CString, CString)>,
+    /// Whether its maker stays as the container's guard.
+    pub guards: bool,
 }
 
 /// The second process: makes the namespace and sends it, or the errno of what failed, through `out`.
@@ -27,7 +29,7 @@ pub(crate) fn make(target: BorrowedFd<'_>, network: &Network, user: bool, out: B
     let result = try_make(target, network, user, out);
     match result {
         // What was only the container's helper stays as its guard.
-        Ok(()) if crate::hooks::protects("guard") => crate::guard::watch(target, out),
+        Ok(()) if network.guards && crate::hooks::protects("guard") => crate::guard::watch(target, out),
         Ok(()) => 0,
         Err(errno) => {
             let _ = channel::send(out, message::FAILED, 0, errno.raw_os_error(), None);

@@ -4,15 +4,22 @@
 //! written: a boundary that it names is put up or the start fails, one that it leaves out stays out. What donjon does
 //! without being asked is what no program can notice: paths that are never followed out of the root, mounts that are
 //! compared with the plan, descriptors that are closed, a runtime that can't be looked into.
+//!
+//! Two things come in other places than in donjon's own starts. Settings of the kernel are written after the engine's
+//! hooks, which make the network interfaces that some belong to. And masks come after the hooks, too: those of the
+//! container's side look at the host's `/proc`, which the masks' own file system covers.
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Process, Spec};
 
 use crate::error::SpecError;
-use crate::extensions::Extensions;
+use crate::extensions::{Extensions, Origin};
 use crate::host::Host;
+use crate::layers::namespaces::paths::{self, Namespaces};
 use crate::layers::{capabilities, descriptors, seccomp};
-use crate::layers::{devices, identity, keyring, landlock, limits, mounts, namespaces, program, rootfs};
-use crate::plan::{Draft, Layer, Op, Plan, Slot};
+use crate::layers::{
+    devices, identity, keyring, landlock, lifecycle, limits, mounts, namespaces, program, rootfs,
+};
+use crate::plan::{Draft, IdMaps, Layer, Op, Plan, Slot};
 
 /// What the command line of an OCI runtime adds to a bundle.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,15 +34,31 @@ pub struct Options {
     pub preserve_fds: u32,
 }
 
+impl Options {
+    /// The first descriptor that is closed.
+    fn first_closed(&self) -> u32 {
+        self.preserve_fds.saturating_add(3)
+    }
+}
+
+/// The annotations of a bundle that count.
+fn extensions(spec: &Spec) -> Result<Extensions, SpecError> {
+    Extensions::of_bundle(spec.annotations().as_ref())
+        .map_err(|e| SpecError::new(Layer::Program, format!("annotations[{}]", e.key), e.why))
+}
+
 impl Plan {
     /// Computes the plan of a bundle. Pure: touches neither the file system nor the kernel.
     pub fn of_bundle(spec: &Spec, host: &Host, options: &Options) -> Result<Plan, SpecError> {
-        let ext = Extensions::of_bundle(spec.annotations().as_ref())
-            .map_err(|e| SpecError::new(Layer::Program, format!("annotations[{}]", e.key), e.why))?;
+        let ext = extensions(spec)?;
         let process = program::process(spec)?;
+        let all = Namespaces::of_bundle(spec)?;
         let id_maps = identity::id_maps(spec, host)?;
+        lifecycle::check(spec)?;
         let mut draft = Draft::default();
-        identity::plan_namespace_ids(&id_maps, process, spec, &mut draft)?;
+        paths::plan_forerunner(&all, &mut draft);
+        identity::plan_bundle_ids(&id_maps, process, spec, &mut draft)?;
+        paths::plan(&all, &mut draft);
         namespaces::plan(spec, &mut draft)?;
         mounts::plan_start(spec, &mut draft)?;
         namespaces::plan_early_network(spec, &mut draft);
@@ -44,37 +67,97 @@ impl Plan {
         devices::plan(spec, process, &mut draft)?;
         namespaces::plan_network(spec, &mut draft);
         identity::plan_not_dumpable(&mut draft);
+        lifecycle::plan_create(spec, &mut draft)?;
         limits::plan(spec, process, &ext, &mut draft)?;
         mounts::plan_masks(spec, &mut draft)?;
         mounts::plan_seals(&mut draft);
         rootfs::plan_pivot(spec, &mut draft)?;
-        limits::plan_rlimits(process, &ext, 0, &mut draft)?;
-        if !options.no_new_keyring {
-            keyring::plan(&mut draft);
-        }
-        descriptors::plan_stdio(process, &mut draft);
-        capabilities::plan_bounding(process, &mut draft)?;
-        identity::plan_process_ids(process, spec, &id_maps, &mut draft)?;
-        capabilities::plan_sets(process, &mut draft)?;
-        rootfs::plan_working_directory(process, &mut draft)?;
-        program::plan_find(&mut draft);
-        landlock::plan(spec, &ext, host, false, &mut draft)?;
-        draft.add(Layer::Program, "", Op::DefaultSignals);
-        descriptors::plan_close(&mut draft);
-        seccomp::install::plan(spec, &ext, host, &mut draft)?;
-        program::plan_exec(&mut draft);
+        plan_process(spec, &ext, process, host, &id_maps, options, false, &mut draft)?;
         Ok(Plan {
-            clone_flags: namespaces::clone_flags(spec)?,
+            clone_flags: if all.need_forerunner() { 0 } else { all.cloned() },
             program: program::program(process)?,
             slots: usize::from(Slot::sealed(draft.sealed).0),
             sources: draft.sources,
             steps: draft.steps,
             join: None,
+            entering: all.joined,
             pids_limit: None,
-            network: namespaces::network(spec)?,
+            network: namespaces::network(spec, ext.origin)?,
             id_maps,
             cgroup: None,
             notes: draft.notes,
         })
     }
+
+    /// Computes the plan of a further process in a bundle's container: `target` is its first process as the caller sees
+    /// it, `namespaces` the kinds (`CLONE_NEW*`) in which the two differ.
+    pub fn for_bundle_exec(
+        spec: &Spec,
+        process: &Process,
+        host: &Host,
+        options: &Options,
+        target: i32,
+        namespaces: u64,
+    ) -> Result<Plan, SpecError> {
+        let ext = extensions(spec)?;
+        let mut draft = Draft::default();
+        draft.add(
+            Layer::Cgroups,
+            "linux.cgroupsPath",
+            Op::AwaitParent { why: "the parent has put it into the container's cgroups" },
+        );
+        namespaces::plan_join_flags(namespaces, &mut draft);
+        identity::plan_joined_ids(&mut draft);
+        devices::plan_exec_terminal(process, &mut draft);
+        plan_process(spec, &ext, process, host, &IdMaps::None, options, true, &mut draft)?;
+        Ok(Plan {
+            clone_flags: 0,
+            id_maps: IdMaps::None,
+            program: program::program(process)?,
+            slots: usize::from(Slot::sealed(0).0),
+            sources: draft.sources,
+            steps: draft.steps,
+            join: Some(target),
+            entering: Vec::new(),
+            pids_limit: None,
+            network: None,
+            cgroup: None,
+            notes: draft.notes,
+        })
+    }
+}
+
+/// The last layers, the same for a container's first process and for a later one.
+#[allow(clippy::too_many_arguments)] // each is one thing that a layer below asks for
+fn plan_process(
+    spec: &Spec,
+    ext: &Extensions,
+    process: &Process,
+    host: &Host,
+    id_maps: &IdMaps,
+    options: &Options,
+    further: bool,
+    draft: &mut Draft,
+) -> Result<(), SpecError> {
+    limits::plan_rlimits(process, ext, 0, draft)?;
+    if !options.no_new_keyring && !further {
+        keyring::plan(draft);
+    }
+    descriptors::plan_stdio(process, draft);
+    capabilities::plan_bounding(process, draft)?;
+    identity::plan_process_ids(process, spec, id_maps, Origin::Bundle, draft)?;
+    let filtered = ext.landlock || spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some());
+    capabilities::plan_bundle_sets(process, filtered, draft)?;
+    rootfs::plan_working_directory(process, draft)?;
+    program::plan_find(draft);
+    identity::plan_bundle_privileges(process, draft);
+    landlock::plan(spec, ext, host, further, draft)?;
+    if !further {
+        lifecycle::plan_start(spec, options.waits_for_start, draft)?;
+    }
+    draft.add(Layer::Program, "", Op::DefaultSignals);
+    descriptors::plan_close(options.first_closed(), draft);
+    seccomp::install::plan(spec, ext, host, draft)?;
+    program::plan_exec(draft);
+    Ok(())
 }

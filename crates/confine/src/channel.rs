@@ -17,6 +17,12 @@ pub(crate) mod message {
     pub const CONSOLE: u8 = b'C';
     /// The seccomp listener is attached.
     pub const LISTENER: u8 = b'L';
+    /// Everything that hooks look at is there: the child waits.
+    pub const READY: u8 = b'R';
+    /// The container is created: the child waits for `start`, and not for its parent any more.
+    pub const CREATED: u8 = b'W';
+    /// From parent to child: a state of the container is attached; for which hooks (u16) follows.
+    pub const STATE: u8 = b'S';
     /// From parent to child: go on.
     pub const GO: u8 = b'G';
     /// From parent to child: an id-mapped mount is attached; the source's index (u16) follows.

@@ -12,8 +12,8 @@ use crate::channel::{self, message};
 use crate::hooks::Hooks;
 use crate::layers::rootfs::Mounted;
 use crate::layers::{
-    capabilities, descriptors, devices, identity, keyring, landlock, limits, mounts, namespaces, overlay,
-    program, rootfs, seccomp,
+    capabilities, descriptors, devices, identity, keyring, landlock, lifecycle, limits, mounts, namespaces,
+    overlay, program, rootfs, seccomp,
 };
 use crate::plan::{Op, Plan, Program, Slot, Step};
 use crate::spawn::OpenSource;
@@ -52,6 +52,14 @@ pub(crate) struct Context<'a> {
     pub target: Option<BorrowedFd<'a>>,
     /// Where the network namespace comes from.
     pub network: Option<BorrowedFd<'a>>,
+    /// Namespaces to be entered by path, with their kind.
+    pub namespaces: &'a [(u64, OwnedFd)],
+    /// Where `start` connects to.
+    pub start: Option<BorrowedFd<'a>>,
+    /// The connection of `start`, which takes the place of the channel.
+    pub starter: Option<OwnedFd>,
+    /// States of the container for hooks: see [`crate::layers::lifecycle::Stage`].
+    pub states: [Option<OwnedFd>; 2],
     /// Mounts that the parent made because only it may: by source.
     pub idmapped: Vec<Option<OwnedFd>>,
     pub slots: Slots,
@@ -76,6 +84,8 @@ impl<'a> Context<'a> {
         plan: &'a Plan,
         target: Option<BorrowedFd<'a>>,
         network: Option<BorrowedFd<'a>>,
+        namespaces: &'a [(u64, OwnedFd)],
+        start: Option<BorrowedFd<'a>>,
         hooks: &'a Hooks,
     ) -> Self {
         Self {
@@ -85,6 +95,10 @@ impl<'a> Context<'a> {
             program: &plan.program,
             target,
             network,
+            namespaces,
+            start,
+            starter: None,
+            states: [None, None],
             idmapped: sources.iter().map(|_| None).collect(),
             slots: Slots::new(plan.slots),
             mounted: Mounted::with_capacity(plan.steps.len() + 1),
@@ -144,6 +158,11 @@ impl<'a> Context<'a> {
         attrs & !(nosuid | rdonly)
     }
 
+    /// Who is told how it goes: the parent, or later the process that started the container.
+    pub fn channel(&self) -> BorrowedFd<'_> {
+        self.starter.as_ref().map_or(self.channel, AsFd::as_fd)
+    }
+
     /// Sends a descriptor to the parent.
     pub fn send_descriptor(&self, kind: u8, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         self.send(kind, 0, 0, Some(fd))
@@ -151,7 +170,7 @@ impl<'a> Context<'a> {
 
     /// Sends a message of fixed length to the parent, with a descriptor or without.
     pub fn send(&self, kind: u8, a: u16, b: i32, fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
-        channel::send(self.channel, kind, a, b, fd)
+        channel::send(self.channel(), kind, a, b, fd)
     }
 }
 
@@ -195,7 +214,7 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
             true => identity::new_session(),
             false => Ok(()),
         },
-        Op::SetIds { uid, gid, groups } => identity::set_ids(*uid, *gid, groups.as_deref()),
+        Op::SetIds { uid, gid, groups } => identity::set_ids(*uid, *gid, groups),
         Op::Umask(mask) => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(*mask));
             Ok(())
@@ -205,7 +224,9 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
             false => Ok(()),
         },
         Op::JoinNamespaces { flags } => namespaces::join(ctx, *flags),
-        Op::ForkIntoPidNamespace => return fork_into_pid_namespace(steps, index, ctx),
+        Op::ForkInto { flags } => return fork_into(steps, index, *flags, ctx),
+        Op::EnterNamespaces => namespaces::paths::enter(ctx),
+        Op::CgroupNamespace => donjon_sys::process::unshare(namespaces::flag::CGROUP),
         Op::Hostname(name) => namespaces::hostname(name),
         Op::Domainname(name) => rustix::system::setdomainname(name.to_bytes()),
         Op::EnterNetwork => crate::beside::enter(ctx.network),
@@ -259,8 +280,8 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         },
         Op::BoundingSet { .. } | Op::CapabilitySets { .. } if !ctx.protects("capabilities") => Ok(()),
         Op::BoundingSet { keep } => capabilities::bounding_set(*keep),
-        Op::CapabilitySets { permitted, effective, ambient } => {
-            capabilities::capability_sets(*permitted, *effective, *ambient)
+        Op::CapabilitySets { permitted, effective, inheritable, ambient } => {
+            capabilities::capability_sets(*permitted, *effective, *inheritable, *ambient)
         }
         Op::Landlock { attr, rules, log } => match ctx.protects("landlock") {
             true => landlock::restrict(attr, rules, *log),
@@ -276,17 +297,20 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::FindProgram => program::find(ctx),
         Op::Init => return init(steps, index, ctx),
         Op::Exec => Err(program::exec(ctx)),
+        Op::AwaitHooks => lifecycle::await_hooks(ctx),
+        Op::Hook(hook) => lifecycle::run_hook(ctx, hook),
+        Op::AwaitStart => lifecycle::await_start(ctx),
     }
     .map(|()| Next::Step)
 }
 
-/// A process that joins a pid namespace stays outside; its children are inside. The child is made a sibling, so
-/// that the parent waits for it directly, and this process ends.
-fn fork_into_pid_namespace(steps: &[Step], index: usize, ctx: &mut Context<'_>) -> Result<Next, Errno> {
+/// A process that joins a pid namespace stays outside; its children are inside. The child, which may get further new
+/// namespaces, is made a sibling, so that the parent waits for it directly, and this process ends.
+fn fork_into(steps: &[Step], index: usize, flags: u64, ctx: &mut Context<'_>) -> Result<Next, Errno> {
     const CLONE_PARENT: u64 = 0x8000;
     let (pid, pidfd) = {
         let ctx = &mut *ctx;
-        donjon_sys::clone::clone3(CLONE_PARENT, None, move || {
+        donjon_sys::clone::clone3(CLONE_PARENT | flags, None, move || {
             // Wait for the parent to know this process before anything of it can end.
             match identity::await_parent(ctx) {
                 Ok(()) => walk(steps, index + 1, ctx),

@@ -16,9 +16,10 @@ use crate::beside::Network;
 use crate::error::SpecError;
 use crate::extensions::Extensions;
 use crate::host::Host;
+use crate::layers::namespaces::paths::Joined;
 use crate::layers::{
-    capabilities, cgroups, descriptors, devices, identity, keyring, landlock, limits, mounts, namespaces,
-    program, rootfs, seccomp,
+    capabilities, cgroups, descriptors, devices, identity, keyring, landlock, lifecycle, limits, mounts,
+    namespaces, program, rootfs, seccomp,
 };
 
 /// A mechanism of isolation; also the name by which `--best-effort` and error messages speak of it.
@@ -124,12 +125,14 @@ pub enum Op {
     NotDumpable,
     DieWithParent,
     NewSession,
-    SetIds { uid: u32, gid: u32, groups: Option<Vec<u32>> },
+    SetIds { uid: u32, gid: u32, groups: identity::Groups },
     Umask(u32),
     NoNewPrivs,
     // namespaces
     JoinNamespaces { flags: u64 },
-    ForkIntoPidNamespace,
+    ForkInto { flags: u64 },
+    EnterNamespaces,
+    CgroupNamespace,
     Hostname(CString),
     Domainname(CString),
     EnterNetwork,
@@ -168,7 +171,7 @@ pub enum Op {
     SessionKeyring,
     // capabilities
     BoundingSet { keep: u64 },
-    CapabilitySets { permitted: u64, effective: u64, ambient: u64 },
+    CapabilitySets { permitted: u64, effective: u64, inheritable: u64, ambient: u64 },
     // landlock
     Landlock { attr: RulesetAttr, rules: Vec<landlock::PathRule>, log: bool },
     // descriptors
@@ -181,6 +184,10 @@ pub enum Op {
     FindProgram,
     Init,
     Exec,
+    // hooks, and what else waits for somebody outside
+    AwaitHooks,
+    Hook(lifecycle::HookStep),
+    AwaitStart,
 }
 
 /// Where an overlay is attached.
@@ -251,6 +258,8 @@ pub struct Plan {
     pub(crate) program: Program,
     pub(crate) slots: usize,
     pub(crate) join: Option<i32>,
+    /// Namespaces to be entered by path.
+    pub(crate) entering: Vec<Joined>,
     /// A network namespace to be made beside.
     pub(crate) network: Option<Network>,
     /// Most processes and threads, counted by the user namespace.
@@ -314,7 +323,7 @@ impl Plan {
         mounts::plan_masks(spec, &mut draft)?;
         mounts::plan_seals(&mut draft);
         rootfs::plan_pivot(spec, &mut draft)?;
-        let network = namespaces::network(spec)?;
+        let network = namespaces::network(spec, ext.origin)?;
         let guarded = network.is_some() && id_maps == IdMaps::Own;
         let counted = cgroup.as_ref().is_some_and(|group| group.limits.pids.is_some());
         limits::plan_rlimits(process, &ext, u64::from(guarded) + u64::from(counted), &mut draft)?;
@@ -328,6 +337,7 @@ impl Plan {
             sources: draft.sources,
             steps: draft.steps,
             join: None,
+            entering: Vec::new(),
             pids_limit: ext.pids_limit.filter(|_| id_maps != IdMaps::None),
             network,
             id_maps,
@@ -371,6 +381,7 @@ impl Plan {
             sources: draft.sources,
             steps: draft.steps,
             join: Some(target),
+            entering: Vec::new(),
             pids_limit: None,
             network: None,
             cgroup: None,
@@ -389,7 +400,7 @@ impl Plan {
         draft: &mut Draft,
     ) -> Result<(), SpecError> {
         capabilities::plan_bounding(process, draft)?;
-        identity::plan_process_ids(process, spec, id_maps, draft)?;
+        identity::plan_process_ids(process, spec, id_maps, ext.origin, draft)?;
         capabilities::plan_sets(process, draft)?;
         rootfs::plan_working_directory(process, draft)?;
         program::plan_find(draft);
@@ -397,7 +408,7 @@ impl Plan {
         landlock::plan(spec, ext, host, further, draft)?;
         program::plan_init(ext, draft);
         draft.add(Layer::Program, "", Op::DefaultSignals);
-        descriptors::plan_close(draft);
+        descriptors::plan_close(3, draft);
         seccomp::install::plan(spec, ext, host, draft)?;
         program::plan_exec(draft);
         Ok(())
@@ -448,5 +459,18 @@ impl Plan {
 
     pub(crate) fn needs_parent(&self) -> bool {
         self.steps.iter().any(|s| matches!(s.op, Op::AwaitParent { .. }))
+    }
+
+    /// Every namespace that is made by a clone, whichever process makes it.
+    pub(crate) fn new_namespaces(&self) -> u64 {
+        self.steps.iter().fold(self.clone_flags, |all, step| match step.op {
+            Op::ForkInto { flags } => all | flags,
+            _ => all,
+        })
+    }
+
+    /// Whether a process goes ahead and makes the container's first one as its sibling.
+    pub(crate) fn has_forerunner(&self) -> bool {
+        self.join.is_none() && self.steps.iter().any(|s| matches!(s.op, Op::ForkInto { .. }))
     }
 }

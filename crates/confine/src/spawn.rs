@@ -36,6 +36,8 @@ pub struct Confined {
     pub pidfd: OwnedFd,
     channel: OwnedFd,
     guard: Option<Guard>,
+    /// The process that makes the network namespace and then ends.
+    maker: Option<Guard>,
 }
 
 /// The process that made the network namespace and then watches whether its maker lives: when its holder was
@@ -64,18 +66,31 @@ pub struct Handover {
     pub console: Option<OwnedFd>,
 }
 
-/// Clones a process and lets it walk the plan. `stdio` is what becomes its standard input, output and error; a plan
-/// with a terminal ignores it. `cgroup` is a directory of the v2 hierarchy to be born in; `prepare` runs when the
-/// child exists and waits, with its pid, for instance to put it into v1 cgroups.
+/// What is done to a process by its parent, which is told its pid.
+pub type Act<'a, T> = &'a mut dyn FnMut(Pid) -> Result<T, StartError>;
+
+/// What a process is given besides its plan.
+#[derive(Default)]
+pub struct Given<'a> {
+    /// What becomes its standard input, output and error; a plan with a terminal ignores it.
+    pub stdio: Option<[BorrowedFd<'a>; 3]>,
+    /// A directory of the v2 hierarchy of cgroups to be born in.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// What is done when it exists and waits: for instance to put it into v1 cgroups.
+    pub prepare: Option<Act<'a, ()>>,
+    /// A listening socket where `start` connects to, for a plan that waits for it.
+    pub start: Option<BorrowedFd<'a>>,
+    /// Descriptors that it is not to have even while it makes its mounts: a lock that it would hold (R6).
+    pub withheld: &'a [BorrowedFd<'a>],
+}
+
+/// Clones a process and lets it walk the plan.
 ///
 /// The calling process must have one thread. Errors leave nothing behind.
-pub fn spawn(
-    plan: &Plan,
-    stdio: Option<[BorrowedFd<'_>; 3]>,
-    cgroup: Option<BorrowedFd<'_>>,
-    prepare: Option<&mut dyn FnMut(Pid) -> Result<(), StartError>>,
-) -> Result<Confined, StartError> {
+pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
+    let Given { stdio, cgroup, prepare, start, withheld } = given;
     let sources = open_sources(plan)?;
+    let namespaces = namespaces::paths::open(&plan.entering)?;
     let internal = |what: &str| {
         let what = what.to_string();
         move |errno: Errno| StartError::new(Layer::Program, what, errno)
@@ -105,9 +120,12 @@ pub fn spawn(
         plan,
         target.as_ref().map(AsFd::as_fd),
         network.as_ref().map(|(inner, _)| inner.as_fd()),
+        &namespaces,
+        start,
         &hooks,
     );
     let (pid, pidfd) = donjon_sys::clone::clone3(plan.clone_flags, cgroup, || {
+        withheld.iter().for_each(|fd| donjon_sys::process::close_copy(*fd));
         // The parent's end must not live on in the child, or the child would never see the parent end.
         donjon_sys::process::close_copy(ours.as_fd());
         if let Some((_, outer)) = &network {
@@ -118,20 +136,31 @@ pub fn spawn(
     .map_err(clone_error)?;
     drop(ctx);
     drop(theirs);
-    let guard = match (&plan.network, network) {
+    let mut confined = Confined { pid, pidfd, channel: ours, guard: None, maker: None };
+    if plan.has_forerunner() {
+        confined.follow_forerunner(plan)?;
+    }
+    let Confined { pid, pidfd, channel: ours, .. } = confined;
+    let made = match (&plan.network, network) {
         (Some(settings), Some((inner, outer))) => {
-            let user = plan.clone_flags & namespaces::flag::USER != 0;
+            let user = plan.new_namespaces() & namespaces::flag::USER != 0;
             let made = donjon_sys::clone::clone3(0, None, || {
+                withheld.iter().for_each(|fd| donjon_sys::process::close_copy(*fd));
                 donjon_sys::process::close_copy(ours.as_fd());
                 donjon_sys::process::close_copy(inner.as_fd());
                 beside::make(pidfd.as_fd(), settings, user, outer.as_fd())
             });
             // Without the second process its channel ends, and the first fails where it waits for it.
-            made.ok().map(|(_, pidfd)| Guard { pidfd, _channel: inner })
+            made.ok().map(|(_, pidfd)| (Guard { pidfd, _channel: inner }, settings.guards))
         }
         _ => None,
     };
-    let mut confined = Confined { pid, pidfd, channel: ours, guard };
+    let (guard, maker) = match made {
+        Some((guard, true)) => (Some(guard), None),
+        Some((maker, false)) => (None, Some(maker)),
+        None => (None, None),
+    };
+    let mut confined = Confined { pid, pidfd, channel: ours, guard, maker };
     if plan.needs_parent() || prepare.is_some() {
         let ready = match &plan.id_maps {
             IdMaps::Parent { uids, gids } => idmap::write(pid, uids, gids),
@@ -167,6 +196,13 @@ impl Confined {
     /// Waits until the program has been executed, and returns what was handed over; or until a step failed, and
     /// returns that in its own words. After an error the child is gone. `plan` is the one that it was spawned with.
     pub fn started(&mut self, plan: &Plan) -> Result<Handover, StartError> {
+        self.reached(plan, &mut |_| Ok(Vec::new()))
+    }
+
+    /// Like [`Confined::started`], for a plan that may hold hooks or wait for `start`: `hooks` is called when everything
+    /// that hooks look at is there, and returns the container's states for the hooks of its own side. Returns when the
+    /// program runs, or the container is created and waits.
+    pub fn reached(&mut self, plan: &Plan, hooks: Act<'_, Vec<OwnedFd>>) -> Result<Handover, StartError> {
         let mut handover = Handover::default();
         loop {
             let (kind, step, number, fd) = match channel::receive(self.channel.as_fd()) {
@@ -181,6 +217,16 @@ impl Confined {
             match kind {
                 message::CONSOLE => handover.console = fd,
                 message::LISTENER => handover.listener = fd,
+                message::CREATED => {
+                    self.reap_maker();
+                    return Ok(handover);
+                }
+                message::READY => {
+                    if let Err(error) = hooks(self.pid).and_then(|states| self.go_with_states(&states)) {
+                        self.kill_and_reap();
+                        return Err(error);
+                    }
+                }
                 message::PROCESS => {
                     let Some(pid) = fd.and_then(|fd| self.follow(fd, number)) else {
                         self.kill_and_reap();
@@ -201,6 +247,44 @@ impl Confined {
         }
     }
 
+    fn go_with_states(&self, states: &[OwnedFd]) -> Result<(), StartError> {
+        for (i, state) in states.iter().enumerate() {
+            channel::send(self.channel.as_fd(), message::STATE, i as u16, 0, Some(state.as_fd()))
+                .map_err(|e| StartError::new(Layer::Program, "hand the state to the hooks", e))?;
+        }
+        self.go()
+    }
+
+    /// The process that made the network namespace has ended, or is about to.
+    fn reap_maker(&mut self) {
+        if let Some(maker) = self.maker.take() {
+            let _ = waitid(WaitId::PidFd(maker.pidfd.as_fd()), WaitIdOptions::EXITED);
+        }
+    }
+
+    /// Waits for the sibling of a process that went ahead into other namespaces, and goes on with it.
+    fn follow_forerunner(&mut self, plan: &Plan) -> Result<(), StartError> {
+        let message = channel::receive(self.channel.as_fd());
+        let followed = match message {
+            Ok(Some((message::PROCESS, _, number, Some(fd)))) => self.follow(fd, number),
+            Ok(Some((message::FAILED, step, errno, _))) => {
+                self.kill_and_reap();
+                return Err(self.failed(plan, usize::from(step), Errno::from_raw_os_error(errno)));
+            }
+            _ => None,
+        };
+        match followed {
+            Some(pid) => {
+                self.pid = pid;
+                self.go()
+            }
+            None => {
+                self.kill_and_reap();
+                Err(StartError::new(Layer::Namespaces, "follow the process into its namespaces", None))
+            }
+        }
+    }
+
     /// Goes on with the sibling that the child made in its stead.
     fn follow(&mut self, pidfd: OwnedFd, _pid_inside: i32) -> Option<Pid> {
         let outer = std::mem::replace(&mut self.pidfd, pidfd);
@@ -209,6 +293,7 @@ impl Confined {
     }
 
     fn after_end(&mut self, plan: &Plan, handover: Handover) -> Result<Handover, StartError> {
+        self.reap_maker();
         // Nothing was reported: the program runs, or the child was killed. NOWAIT leaves its status to be waited for.
         if !handover.is_incomplete(plan) && (plan.has_init() || self.has_executed()) {
             return Ok(handover);
@@ -240,7 +325,7 @@ impl Confined {
     }
 
     fn kill_and_reap(&mut self) {
-        self.guard = None;
+        (self.guard, self.maker) = (None, None);
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
         let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
     }
@@ -250,10 +335,13 @@ impl Confined {
         let Some(step) = plan.steps().get(index) else {
             return StartError::new(Layer::Program, format!("step {index}"), errno);
         };
-        if step.layer == Layer::Program {
+        if matches!(step.op, Op::FindProgram | Op::Exec | Op::Init | Op::DefaultSignals) {
             return program_error(plan, step, errno);
         }
         let what = plan.describe(step);
+        if let (Op::Hook(_), Some(why)) = (&step.op, crate::layers::lifecycle::failure_in_words(errno)) {
+            return StartError::new(step.layer, format!("{what}: {why}"), None).field(&step.field);
+        }
         let error = StartError::new(step.layer, what.clone(), errno).field(&step.field);
         match crate::hint::for_step(step.layer, &what, errno) {
             Some(hint) => error.hint(hint),

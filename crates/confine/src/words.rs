@@ -6,6 +6,7 @@ use donjon_sys::mount::attr;
 use serde_json::{Value, json};
 
 use crate::layers::capabilities;
+use crate::layers::identity::Groups;
 use crate::layers::mounts::{MountStep, What};
 use crate::plan::{IdMaps, Op, OverlayAt, Plan, Step};
 
@@ -46,10 +47,11 @@ impl fmt::Display for Op {
             Op::NewSession => write!(f, "a session without the caller's terminal"),
             Op::SetIds { uid, gid, groups } => {
                 write!(f, "become user {uid}, group {gid}")?;
-                match groups.as_deref() {
-                    None => Ok(()),
-                    Some([]) => write!(f, ", no supplementary groups"),
-                    Some(groups) => write!(f, ", supplementary groups {groups:?}"),
+                match groups {
+                    Groups::AsTheyAre => Ok(()),
+                    Groups::NoneIfAllowed => write!(f, ", no supplementary groups where they can be dropped"),
+                    Groups::Exactly(groups) if groups.is_empty() => write!(f, ", no supplementary groups"),
+                    Groups::Exactly(groups) => write!(f, ", supplementary groups {groups:?}"),
                 }
             }
             Op::Umask(mask) => write!(f, "umask {mask:03o}"),
@@ -57,7 +59,12 @@ impl fmt::Display for Op {
             Op::JoinNamespaces { flags } => {
                 write!(f, "enter the container's namespaces ({})", namespace_names(*flags).join(" "))
             }
-            Op::ForkIntoPidNamespace => write!(f, "fork into the container's pid namespace"),
+            Op::ForkInto { flags: 0 } => write!(f, "fork into the container's pid namespace"),
+            Op::ForkInto { flags } => {
+                write!(f, "fork into new namespaces ({})", namespace_names(*flags).join(" "))
+            }
+            Op::EnterNamespaces => write!(f, "enter the namespaces that are named by path"),
+            Op::CgroupNamespace => write!(f, "a cgroup namespace whose root is the container's group"),
             Op::Hostname(name) => write!(f, "host name {}", text(name)),
             Op::Domainname(name) => write!(f, "domain name {}", text(name)),
             Op::EnterNetwork => {
@@ -113,9 +120,16 @@ impl fmt::Display for Op {
             Op::OomScoreAdj(value) => write!(f, "oom_score_adj {}", text(value)),
             Op::SessionKeyring => write!(f, "a new, empty session keyring"),
             Op::BoundingSet { keep } => write!(f, "bounding set: {}", set(*keep)),
-            Op::CapabilitySets { effective, ambient, .. } => {
+            Op::CapabilitySets { effective, inheritable, ambient, .. } if inheritable == ambient => {
                 write!(f, "capabilities: {}; inheritable and ambient: {}", set(*effective), set(*ambient))
             }
+            Op::CapabilitySets { effective, inheritable, ambient, .. } => write!(
+                f,
+                "capabilities: {}; inheritable: {}; ambient: {}",
+                set(*effective),
+                set(*inheritable),
+                set(*ambient)
+            ),
             Op::Landlock { attr, rules, .. } => {
                 write!(f, "Landlock domain of {} rules", rules.len())?;
                 match attr.scoped {
@@ -134,6 +148,9 @@ impl fmt::Display for Op {
             Op::FindProgram => write!(f, "find the program"),
             Op::Init => write!(f, "fork: this process stays as init"),
             Op::Exec => write!(f, "execute"),
+            Op::AwaitHooks => write!(f, "wait until the hooks outside have run"),
+            Op::Hook(hook) => write!(f, "run the hook {}", text(&hook.path)),
+            Op::AwaitStart => write!(f, "wait for start"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use donjon_confine::layers::cgroups::Groups;
-use donjon_confine::{Confined, Guard, Handover, Plan, StartError};
+use donjon_confine::{Confined, Given, Guard, Handover, Plan, StartError};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::process::send;
@@ -19,7 +19,8 @@ impl Child {
         let mut adopt = |pid| groups.adopt(pid);
         let prepare: Option<&mut dyn FnMut(Pid) -> Result<(), StartError>> =
             if groups.adopts() { Some(&mut adopt) } else { None };
-        let confined = donjon_confine::spawn(plan, streams.ends(), groups.birthplace(), prepare)?;
+        let given = Given { stdio: streams.ends(), cgroup: groups.birthplace(), prepare, ..Given::default() };
+        let confined = donjon_confine::spawn(plan, given)?;
         let pid = confined.pid;
         Ok(Self(Some(confined), pid))
     }

@@ -300,6 +300,20 @@ pub fn pid_of(pidfd: BorrowedFd<'_>) -> Option<rustix::process::Pid> {
     rustix::process::Pid::from_raw(pid)
 }
 
+/// The `CLONE_NEW*` flag of the namespace behind a descriptor; an error when it is none. See `man 2 ioctl_nsfs`,
+/// `NS_GET_NSTYPE` (Linux 4.11).
+pub fn namespace_kind(namespace: BorrowedFd<'_>) -> Result<u64, Errno> {
+    const NSFS_MAGIC: i64 = 0x6e73_6673;
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // Another file system's or device's ioctl of the same number is never called.
+    if rustix::fs::fstatfs(namespace)?.f_type as i64 != NSFS_MAGIC {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: the ioctl of a namespace takes no argument and returns the flag.
+    let flag = check(libc::c_long::from(unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE) }))?;
+    u64::try_from(flag).map_err(|_| Errno::INVAL)
+}
+
 /// Closes this process's copy of a descriptor that belongs to the parent: for a child of `clone3`, whose copy of
 /// the owner is never dropped.
 pub fn close_copy(fd: BorrowedFd<'_>) {

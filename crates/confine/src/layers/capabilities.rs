@@ -53,6 +53,7 @@ fn bits<'a>(set: impl IntoIterator<Item = &'a Capability>, field: &str) -> Resul
 
 struct Sets {
     bounding: u64,
+    inheritable: u64,
     permitted: u64,
     effective: u64,
     ambient: u64,
@@ -67,6 +68,7 @@ fn sets(process: &Process) -> Result<Sets, SpecError> {
     let permitted = get(capabilities.and_then(|c| c.permitted().as_ref()), "permitted")?;
     let effective = get(capabilities.and_then(|c| c.effective().as_ref()), "effective")?;
     let ambient = get(capabilities.and_then(|c| c.ambient().as_ref()), "ambient")?;
+    let inheritable = get(capabilities.and_then(|c| c.inheritable().as_ref()), "inheritable")?;
     if effective & !permitted != 0 {
         return Err(SpecError::new(
             Layer::Capabilities,
@@ -77,6 +79,7 @@ fn sets(process: &Process) -> Result<Sets, SpecError> {
     // The program could never get back what lies outside the bounding set.
     Ok(Sets {
         bounding,
+        inheritable: inheritable & bounding,
         permitted: permitted & bounding,
         effective: effective & bounding,
         ambient: ambient & permitted & bounding,
@@ -85,7 +88,7 @@ fn sets(process: &Process) -> Result<Sets, SpecError> {
 
 /// Whether the process may make namespaces (`CAP_SYS_ADMIN`).
 pub(crate) fn may_administer(process: &Process) -> Result<bool, SpecError> {
-    Ok(sets(process)?.bounding & 1 << 21 != 0)
+    Ok(sets(process)?.bounding & 1 << SYS_ADMIN != 0)
 }
 
 /// The step that cuts the bounding set, while the process may still do so.
@@ -101,10 +104,39 @@ pub(crate) fn plan_sets(process: &Process, draft: &mut Draft) -> Result<(), Spec
     draft.add(
         Layer::Capabilities,
         "process.capabilities",
-        Op::CapabilitySets { permitted, effective, ambient },
+        Op::CapabilitySets { permitted, effective, inheritable: ambient, ambient },
     );
     Ok(())
 }
+
+/// The same step for an engine's specification, which may name an inheritable set. With `filtered` and without
+/// `no_new_privs` the kernel takes a filter from `CAP_SYS_ADMIN` alone: then that one is kept until the program is
+/// executed, which no program inherits.
+pub(crate) fn plan_bundle_sets(
+    process: &Process,
+    filtered: bool,
+    draft: &mut Draft,
+) -> Result<(), SpecError> {
+    let Sets { permitted, effective, inheritable, ambient, .. } = sets(process)?;
+    let kept = match filtered && !process.no_new_privileges().unwrap_or(false) {
+        true => 1 << SYS_ADMIN,
+        false => 0,
+    };
+    draft.add(
+        Layer::Capabilities,
+        "process.capabilities",
+        Op::CapabilitySets {
+            permitted: permitted | kept,
+            effective: effective | kept,
+            inheritable: inheritable | ambient,
+            ambient,
+        },
+    );
+    Ok(())
+}
+
+/// `CAP_SYS_ADMIN`
+const SYS_ADMIN: u32 = 21;
 
 /// Drops everything but `keep` from the bounding set.
 pub(crate) fn bounding_set(keep: u64) -> Result<(), Errno> {
@@ -122,10 +154,15 @@ pub(crate) fn bounding_set(keep: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Sets effective, permitted, inheritable and ambient sets, the last two to `ambient`.
-pub(crate) fn capability_sets(permitted: u64, effective: u64, ambient: u64) -> Result<(), Errno> {
+/// Sets effective, permitted, inheritable and ambient sets.
+pub(crate) fn capability_sets(
+    permitted: u64,
+    effective: u64,
+    inheritable: u64,
+    ambient: u64,
+) -> Result<(), Errno> {
     donjon_sys::process::clear_ambient_set()?;
-    donjon_sys::process::capset(effective, permitted, ambient)?;
+    donjon_sys::process::capset(effective, permitted, inheritable)?;
     for number in (0..64).filter(|n| ambient & (1u64 << n) != 0) {
         donjon_sys::process::raise_ambient(number)?;
     }

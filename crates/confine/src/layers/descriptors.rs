@@ -19,9 +19,9 @@ pub(crate) fn plan_stdio(process: &Process, draft: &mut Draft) {
     }
 }
 
-/// The last step before the filter.
-pub(crate) fn plan_close(draft: &mut Draft) {
-    draft.add(Layer::Descriptors, "", Op::CloseDescriptors { keep: 3 });
+/// The last step before the filter: descriptors from `keep` on go.
+pub(crate) fn plan_close(keep: u32, draft: &mut Draft) {
+    draft.add(Layer::Descriptors, "", Op::CloseDescriptors { keep });
 }
 
 /// Puts the caller's three descriptors in their places.

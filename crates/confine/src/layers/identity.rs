@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use crate::channel::{self, message};
 use crate::child::Context;
 use crate::error::SpecError;
+use crate::extensions::Origin;
 use crate::host::Host;
 use crate::plan::{Draft, IdMaps, Layer, Op};
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Process, Spec};
@@ -136,14 +137,54 @@ pub(crate) fn plan_joined_ids(draft: &mut Draft) {
     draft.add(Layer::Identity, "", Op::NewSession);
 }
 
+/// What becomes of the caller's supplementary groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Groups {
+    /// They stay: the kernel forbids a change.
+    AsTheyAre,
+    /// They are dropped, unless the user namespace denies that: an engine's own may.
+    NoneIfAllowed,
+    /// These take their place.
+    Exactly(Vec<u32>),
+}
+
+/// The steps for an engine's specification once its process exists: besides the ids, its parent always has something to
+/// do before it may go on (cgroups, limits).
+pub(crate) fn plan_bundle_ids(
+    maps: &IdMaps,
+    process: &Process,
+    spec: &Spec,
+    draft: &mut Draft,
+) -> Result<(), SpecError> {
+    plan_namespace_ids(maps, process, spec, draft)?;
+    if *maps == IdMaps::Own {
+        draft.add(
+            Layer::Cgroups,
+            "linux.cgroupsPath",
+            Op::AwaitParent { why: "the parent has put it into its cgroups" },
+        );
+    }
+    Ok(())
+}
+
+/// The step that sets `no_new_privs` where an engine asked for it.
+pub(crate) fn plan_bundle_privileges(process: &Process, draft: &mut Draft) {
+    draft.add(Layer::Identity, "", Op::NotDumpable);
+    if process.no_new_privileges().unwrap_or(false) {
+        draft.add(Layer::Identity, "process.noNewPrivileges", Op::NoNewPrivs);
+    }
+}
+
 /// The final change to the program's ids.
 pub(crate) fn plan_process_ids(
     process: &Process,
     spec: &Spec,
     maps: &IdMaps,
+    origin: Origin,
     draft: &mut Draft,
 ) -> Result<(), SpecError> {
     let user = process.user();
+    let named = user.additional_gids().clone().unwrap_or_default();
     let groups = match maps {
         IdMaps::Own => {
             if user.additional_gids().as_ref().is_some_and(|g| !g.is_empty()) {
@@ -152,9 +193,10 @@ pub(crate) fn plan_process_ids(
                         .to_string(),
                 );
             }
-            None
+            Groups::AsTheyAre
         }
-        _ => Some(user.additional_gids().clone().unwrap_or_default()),
+        _ if origin == Origin::Bundle && named.is_empty() => Groups::NoneIfAllowed,
+        _ => Groups::Exactly(named),
     };
     if matches!(maps, IdMaps::Parent { .. }) {
         let linux = spec.linux().as_ref();
@@ -210,10 +252,13 @@ fn write_proc_self(path: &std::ffi::CStr, value: &[u8]) -> Result<(), Errno> {
 /// Waits until the parent says go, and takes the mounts that it made meanwhile; an error when the parent is gone.
 pub(crate) fn await_parent(ctx: &mut Context<'_>) -> Result<(), Errno> {
     loop {
-        match channel::receive(ctx.channel)? {
+        match channel::receive(ctx.channel())? {
             None => return Err(Errno::PIPE),
             Some((message::MOUNT, index, _, fd)) => {
                 *ctx.idmapped.get_mut(usize::from(index)).ok_or(Errno::PROTO)? = fd;
+            }
+            Some((message::STATE, index, _, fd)) => {
+                *ctx.states.get_mut(usize::from(index)).ok_or(Errno::PROTO)? = fd;
             }
             Some((message::GO, ..)) => return Ok(()),
             Some(_) => return Err(Errno::PROTO),
@@ -229,10 +274,15 @@ pub(crate) fn become_root() -> Result<(), Errno> {
 }
 
 /// Takes on the program's ids. Capabilities of the set-up survive until they are set for the program.
-pub(crate) fn set_ids(uid: u32, gid: u32, groups: Option<&[u32]>) -> Result<(), Errno> {
+pub(crate) fn set_ids(uid: u32, gid: u32, groups: &Groups) -> Result<(), Errno> {
     donjon_sys::process::keep_capabilities(true)?;
-    if let Some(groups) = groups {
-        donjon_sys::process::setgroups(groups)?;
+    match groups {
+        Groups::AsTheyAre => {}
+        Groups::NoneIfAllowed => match donjon_sys::process::setgroups(&[]) {
+            Ok(()) | Err(Errno::PERM) => {}
+            Err(errno) => return Err(errno),
+        },
+        Groups::Exactly(groups) => donjon_sys::process::setgroups(groups)?,
     }
     donjon_sys::process::setresgid(gid)?;
     donjon_sys::process::setresuid(uid)

@@ -10,6 +10,7 @@ pub mod devices;
 pub mod identity;
 pub mod keyring;
 pub mod landlock;
+pub mod lifecycle;
 pub mod limits;
 pub mod mounts;
 pub mod namespaces;

@@ -9,6 +9,8 @@
 //! user, pid, net, ipc, uts, mount: Linux 3.8; cgroup 4.6; time 5.6, entered on exec since 6.1. Missing ones
 //! refuse the start.
 
+pub mod paths;
+
 use std::ffi::CStr;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -17,6 +19,7 @@ use rustix::io::Errno;
 
 use crate::beside::Network;
 use crate::error::SpecError;
+use crate::extensions::Origin;
 use crate::plan::{Draft, Layer, Op};
 
 /// `CLONE_NEW*` of `linux/sched.h`.
@@ -62,6 +65,12 @@ pub(crate) fn is_new(spec: &Spec, kind: LinuxNamespaceType) -> bool {
         .any(|n| n.typ() == kind && n.path().is_none())
 }
 
+/// Whether the container has a namespace of this kind that is not the caller's: a new one, or one by path.
+pub(crate) fn is_private(spec: &Spec, kind: LinuxNamespaceType) -> bool {
+    let all = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
+    all.into_iter().flatten().any(|n| n.typ() == kind)
+}
+
 /// The flags for `clone3`. Two are not among them: the time namespace, whose offsets must be written before anything
 /// enters it (the child unshares it and enters on exec), and the network namespace, which is made beside.
 pub(crate) fn clone_flags(spec: &Spec) -> Result<u64, SpecError> {
@@ -72,7 +81,7 @@ pub(crate) fn clone_flags(spec: &Spec) -> Result<u64, SpecError> {
             return Err(SpecError::new(
                 Layer::Namespaces,
                 format!("linux.namespaces[{i}].path"),
-                "joining a namespace by path is not supported yet",
+                "donjon run makes every namespace anew",
             ));
         }
         let flag = clone_flag(namespace.typ());
@@ -101,7 +110,7 @@ pub(crate) fn clone_flags(spec: &Spec) -> Result<u64, SpecError> {
 pub(crate) fn plan(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
     let new = |kind| is_new(spec, kind);
     if let Some(name) = spec.hostname() {
-        if !new(LinuxNamespaceType::Uts) {
+        if !is_private(spec, LinuxNamespaceType::Uts) {
             return Err(SpecError::new(Layer::Namespaces, "hostname", "needs a uts namespace of its own"));
         }
         if name.len() > 64 {
@@ -111,7 +120,7 @@ pub(crate) fn plan(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
         draft.add(Layer::Namespaces, "hostname", Op::Hostname(name));
     }
     if let Some(name) = spec.domainname() {
-        if !new(LinuxNamespaceType::Uts) || name.len() > 64 {
+        if !is_private(spec, LinuxNamespaceType::Uts) || name.len() > 64 {
             return Err(SpecError::new(
                 Layer::Namespaces,
                 "domainname",
@@ -158,16 +167,20 @@ pub(crate) fn plan(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
 }
 
 /// The network namespace to be made beside, with its settings; `None` where the specification asks for none.
-pub(crate) fn network(spec: &Spec) -> Result<Option<Network>, SpecError> {
+pub(crate) fn network(spec: &Spec, origin: Origin) -> Result<Option<Network>, SpecError> {
     if !is_new(spec, LinuxNamespaceType::Network) {
         return Ok(None);
+    }
+    if origin == Origin::Bundle {
+        // An engine's hooks furnish it first; then the settings are written by the container's process itself.
+        return Ok(Some(Network { sysctls: Vec::new(), guards: false }));
     }
     let sysctls = super::limits::sysctls(spec)?
         .into_iter()
         .filter(|s| s.namespace == LinuxNamespaceType::Network)
         .map(|s| Ok((SpecError::c_string(Layer::Limits, &s.field, format!("/proc/{}", s.path))?, s.value)))
         .collect::<Result<_, SpecError>>()?;
-    Ok(Some(Network { sysctls }))
+    Ok(Some(Network { sysctls, guards: true }))
 }
 
 /// The step into the network namespace where a mount needs it: sysfs shows the namespace that it was mounted from.
@@ -195,10 +208,17 @@ pub(crate) fn plan_join(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError>
     let flags = clone_flags(spec)?
         | if is_new(spec, LinuxNamespaceType::Time) { flag::TIME } else { 0 }
         | if is_new(spec, LinuxNamespaceType::Network) { flag::NET } else { 0 };
+    plan_join_flags(flags, draft);
+    Ok(())
+}
+
+/// Steps that enter these namespaces of the container's first process.
+pub(crate) fn plan_join_flags(flags: u64, draft: &mut Draft) {
     draft.add(Layer::Identity, "", Op::NotDumpable);
     draft.add(Layer::Namespaces, "linux.namespaces", Op::JoinNamespaces { flags });
-    draft.add(Layer::Namespaces, "linux.namespaces", Op::ForkIntoPidNamespace);
-    Ok(())
+    if flags & flag::PID != 0 {
+        draft.add(Layer::Namespaces, "linux.namespaces", Op::ForkInto { flags: 0 });
+    }
 }
 
 /// Sets the host name of the new uts namespace.

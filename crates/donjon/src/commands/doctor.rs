@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use donjon_confine::survey::{Finding, Verdict, survey};
-use donjon_confine::{Host, Plan};
+use donjon_confine::{Given, Host, Plan};
 use donjon_runtime::Store;
 use donjon_runtime::names::Id;
 use rustix::fs::{Mode, OFlags};
@@ -80,7 +80,7 @@ fn start(host: &Host) -> Result<(), Failure> {
     let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|e| Failure::new(format!("open /dev/null: {}", donjon_confine::error::words(e))))?;
     let stdio = [null.as_fd(), null.as_fd(), null.as_fd()];
-    let mut confined = donjon_confine::spawn(&plan, Some(stdio), None, None)?;
+    let mut confined = donjon_confine::spawn(&plan, Given { stdio: Some(stdio), ..Given::default() })?;
     let _listener = confined.started(&plan)?.listener;
     let status = waitid(WaitId::PidFd(confined.pidfd.as_fd()), WaitIdOptions::EXITED).ok().flatten();
     match status.and_then(|s| s.exit_status()) {
