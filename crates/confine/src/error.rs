@@ -61,6 +61,11 @@ impl StartError {
         }
     }
 
+    /// An error of something that the caller did on the way of a start.
+    pub fn of_program(what: impl Into<String>, errno: impl Into<Option<Errno>>) -> Self {
+        Self::new(Layer::Program, what, errno)
+    }
+
     pub(crate) fn field(mut self, field: &str) -> Self {
         self.field = field.to_string();
         self

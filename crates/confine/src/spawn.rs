@@ -193,6 +193,22 @@ impl Confined {
         Ok(())
     }
 
+    /// A container's process that waits for `start`, with a connection to the socket that it listens on.
+    pub fn waiting(pid: Pid, pidfd: OwnedFd, connection: OwnedFd) -> Self {
+        Self { pid, pidfd, channel: connection, guard: None, maker: None }
+    }
+
+    /// Lets such a process go, and waits until its program runs. After an error it has ended.
+    pub fn let_go(&mut self, plan: &Plan) -> Result<Handover, StartError> {
+        self.go()?;
+        self.started(plan)
+    }
+
+    /// Ends it: something beside it failed.
+    pub fn end(&mut self) {
+        self.kill_and_reap();
+    }
+
     /// Waits until the program has been executed, and returns what was handed over; or until a step failed, and
     /// returns that in its own words. After an error the child is gone. `plan` is the one that it was spawned with.
     pub fn started(&mut self, plan: &Plan) -> Result<Handover, StartError> {

@@ -13,10 +13,13 @@ use std::process::ExitCode;
 use args::Stop;
 
 fn main() -> ExitCode {
-    // First of all: what the caller's shell left open is nobody's business here (R6).
-    let line = match donjon_runtime::start::close_inherited() {
+    // Reading the words opens nothing that stays open. Then: what the caller's shell left open is nobody's business here
+    // (R6), but for what an engine told to pass on.
+    let line = args::parse(std::env::args_os().collect());
+    let kept = line.as_ref().map_or(0, |line| line.invocation.kept_descriptors());
+    let line = match donjon_runtime::start::close_inherited(kept) {
         Err(error) => Err(Stop::Wrong(error.into())),
-        Ok(()) => args::parse(std::env::args_os().collect()),
+        Ok(()) => line,
     };
     let result = match line {
         Ok(line) => commands::run(line),

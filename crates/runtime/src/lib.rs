@@ -18,6 +18,7 @@ pub mod exec;
 pub mod life;
 pub mod log;
 pub mod names;
+pub mod oci;
 pub mod process;
 pub mod ranges;
 pub mod start;

@@ -36,6 +36,13 @@ impl Identity {
         self.open().is_ok_and(|fd| fd.is_some()) && stat().is_some_and(|stat| !stat.exiting)
     }
 
+    /// What `/proc` tells of this very process; `None` when it has ended (a zombie counts as ended).
+    pub fn stat(&self) -> Option<Stat> {
+        let stat = Stat::parse(&read_file(&format!("/proc/{}/stat", self.pid)).ok()?)?;
+        let alive = stat.start_time == self.start_time && !matches!(stat.state, b'Z' | b'X');
+        alive.then_some(stat)
+    }
+
     /// A descriptor of this very process; `None` when it has ended (a zombie counts as ended).
     pub fn open(&self) -> Result<Option<OwnedFd>, Errno> {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
@@ -78,6 +85,8 @@ pub struct Stat {
     pub resident_pages: u64,
     /// It is on its way out: what it held is being taken down.
     pub exiting: bool,
+    /// It was forked and has not executed a program yet.
+    pub only_forked: bool,
 }
 
 impl Stat {
@@ -97,6 +106,8 @@ impl Stat {
             resident_pages: number(24)?,
             // PF_EXITING of linux/sched.h
             exiting: number(9)? & 0x4 != 0,
+            // PF_FORKNOEXEC
+            only_forked: number(9)? & 0x40 != 0,
         })
     }
 }
@@ -214,7 +225,8 @@ mod tests {
                 cpu_ticks: 35,
                 start_time: 987_654,
                 resident_pages: 55,
-                exiting: false
+                exiting: false,
+                only_forked: false
             }
         );
         assert_eq!(Stat::parse(b"42 (short) S 1"), None);

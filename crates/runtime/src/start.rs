@@ -185,12 +185,14 @@ impl Notes {
 }
 
 /// Closes whatever the caller's shell left open above standard error: neither a warden nor a container may hold it
-/// (R6). To be called when this process has nothing open itself, before the store is opened.
-pub fn close_inherited() -> Result<(), RunError> {
+/// (R6). To be called when this process has nothing open itself, before the store is opened. As an OCI runtime donjon
+/// may have been told to pass the first `kept` of them on.
+pub fn close_inherited(kept: u32) -> Result<(), RunError> {
     if !donjon_confine::hooks::protects("close-fds") {
         return Ok(());
     }
-    donjon_sys::process::close_from(3).map_err(RunError::io("close the descriptors of the caller"))
+    donjon_sys::process::close_from(kept.saturating_add(3))
+        .map_err(RunError::io("close the descriptors of the caller"))
 }
 
 /// Starts a container, whose record was just made, and watches over it until it ends. The calling process must have one thread and becomes

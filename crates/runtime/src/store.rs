@@ -375,7 +375,7 @@ fn root_path(uid: u32, runtime_dir: Option<&Path>) -> PathBuf {
 }
 
 /// Opens a directory of the caller's own, making it when it is missing.
-fn private_directory(at: BorrowedFd<'_>, name: &Path, full: &Path) -> Result<OwnedFd, StoreError> {
+pub(crate) fn private_directory(at: BorrowedFd<'_>, name: &Path, full: &Path) -> Result<OwnedFd, StoreError> {
     match open_private(at, name, full) {
         Err(StoreError::Io { errno: Errno::NOENT, .. }) => {}
         other => return other,
@@ -387,7 +387,7 @@ fn private_directory(at: BorrowedFd<'_>, name: &Path, full: &Path) -> Result<Own
     }
 }
 
-fn open_private(at: BorrowedFd<'_>, name: &Path, full: &Path) -> Result<OwnedFd, StoreError> {
+pub(crate) fn open_private(at: BorrowedFd<'_>, name: &Path, full: &Path) -> Result<OwnedFd, StoreError> {
     let not_ours = |why: String| StoreError::NotOurs { path: full.to_path_buf(), why };
     let io = |what, errno| StoreError::Io { what, path: full.to_path_buf(), errno };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -164,6 +164,15 @@ pub(crate) fn run_hook(ctx: &Context<'_>, hook: &HookStep) -> Result<(), Errno> 
     run(hook, state.as_fd())
 }
 
+/// Runs a hook in the caller's own namespaces, with `state` as its standard input, and says how it failed.
+pub fn run_outside(field: &str, entry: &Hook, state: BorrowedFd<'_>) -> Result<(), String> {
+    let step = hook(field, entry, Stage::Create).map_err(|e| e.what)?;
+    run(&step, state).map_err(|errno| {
+        let why = failure_in_words(errno).unwrap_or_else(|| crate::error::words(errno));
+        format!("{}: {why}", entry.path().display())
+    })
+}
+
 /// Starts the program of a hook with `state` as its standard input.
 fn run(hook: &HookStep, state: BorrowedFd<'_>) -> Result<(), Errno> {
     let (pid, pidfd) = donjon_sys::clone::clone3(0, None, || {

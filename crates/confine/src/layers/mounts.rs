@@ -84,6 +84,9 @@ pub enum What {
     },
 }
 
+/// The options of mounts that are understood, for `features`.
+pub const OPTIONS: [&str; 8] = ["bind", "nodev", "noexec", "nosuid", "rbind", "ro", "rro", "rw"];
+
 #[derive(Default)]
 struct Options {
     attrs: u64,

@@ -65,6 +65,12 @@ pub(crate) fn is_new(spec: &Spec, kind: LinuxNamespaceType) -> bool {
         .any(|n| n.typ() == kind && n.path().is_none())
 }
 
+/// Whether the specification asks for a new namespace of the kind of `flag` (`CLONE_NEW*`).
+pub fn makes(spec: &Spec, flag: u64) -> bool {
+    let all = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
+    all.into_iter().flatten().any(|n| n.path().is_none() && clone_flag(n.typ()) == flag)
+}
+
 /// Whether the container has a namespace of this kind that is not the caller's: a new one, or one by path.
 pub(crate) fn is_private(spec: &Spec, kind: LinuxNamespaceType) -> bool {
     let all = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());

@@ -23,7 +23,7 @@ fn containers() -> Arg {
 /// Reads the words after the command's name; the first word is that name.
 pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invocation, Stop> {
     let command = match name {
-        "exec" => command
+        "exec" => super::oci::exec_options(command)
             .override_usage("donjon exec [OPTION...] CONTAINER COMMAND [ARGUMENT...]")
             .arg(flag("interactive", Some('i'), "Pass standard input in"))
             .arg(flag("tty", Some('t'), "Give it a terminal of its own"))
@@ -42,7 +42,20 @@ pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invoc
         "ps" => command
             .arg(flag("all", Some('a'), "Also those that have ended"))
             .arg(flag("quiet", Some('q'), "Ids alone"))
-            .arg(format()),
+            .arg(value(
+                "format",
+                Some('f'),
+                "FORMAT",
+                "text, or json for programs; of one container: table, json",
+            ))
+            .arg(
+                Arg::new("words")
+                    .value_name("ID")
+                    .num_args(0..)
+                    .trailing_var_arg(true)
+                    .allow_hyphen_values(true)
+                    .help("OCI: the processes of this container; further words are options of ps(1)"),
+            ),
         "logs" => command
             .arg(flag("follow", Some('f'), "Go on until the container ends"))
             .arg(value("tail", Some('n'), "LINES", "The last lines alone"))
@@ -57,8 +70,15 @@ pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invoc
             ))
             .arg(containers()),
         "kill" => command
-            .arg(value("signal", Some('s'), "SIGNAL", "Name or number; default: KILL"))
-            .arg(containers()),
+            .arg(value(
+                "signal",
+                Some('s'),
+                "SIGNAL",
+                "Name or number; default: KILL, of an OCI container TERM",
+            ))
+            .arg(flag("all", Some('a'), "OCI: all processes of the container, not the first alone"))
+            .arg(flag("regex", Some('r'), "OCI: the id is a pattern: * and ? stand for other characters"))
+            .arg(containers().help("Names or ids; OCI: one id, then the signal")),
         "wait" | "inspect" => command.arg(containers()),
         "rm" => command
             .arg(flag("force", Some('f'), "Also running ones: end them first"))
@@ -75,7 +95,14 @@ pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invoc
     let given = &mut Given(command.try_get_matches_from(words)?);
     Ok(match name {
         "exec" => Invocation::Exec(exec(given)?),
-        "ps" => Invocation::Ps { all: given.has("all"), quiet: given.has("quiet"), format: given.format() },
+        "ps" => {
+            let (all, quiet) = (given.has("all"), given.has("quiet"));
+            let (format, mut options) = (super::oci::table_or_json(given)?, given.many("words"));
+            match options.is_empty() {
+                true => Invocation::Ps { all, quiet, format },
+                false => Invocation::OciPs { id: options.remove(0), format, options },
+            }
+        }
         "logs" => Invocation::Logs {
             follow: given.has("follow"),
             timestamps: given.has("timestamps"),
@@ -93,7 +120,9 @@ pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invoc
             names: given.many("container"),
         },
         "kill" => Invocation::Kill {
-            signal: given.read("signal", signal)?.unwrap_or(Signal::KILL),
+            signal: given.read("signal", signal)?,
+            all: given.has("all"),
+            regex: given.has("regex"),
             names: given.many("container"),
         },
         "rm" => {
@@ -139,7 +168,9 @@ fn exec(given: &mut Given) -> Result<ExecArgs, PolicyError> {
     if words.first().is_some_and(|w| w == "--") {
         words.remove(0);
     }
-    if words.is_empty() {
+    let workdir = given.one("workdir").or_else(|| given.one("cwd"));
+    let oci = super::oci::exec(given)?;
+    if words.is_empty() && oci.process.is_none() {
         return Err(PolicyError::new("exec", "name the program to run in the container"));
     }
     Ok(ExecArgs {
@@ -147,7 +178,8 @@ fn exec(given: &mut Given) -> Result<ExecArgs, PolicyError> {
         command: words,
         interactive: given.has("interactive"),
         terminal: given.has("tty"),
-        workdir: given.one("workdir"),
+        workdir,
         env,
+        oci,
     })
 }

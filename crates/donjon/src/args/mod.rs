@@ -5,10 +5,11 @@
 mod containers;
 mod definitions;
 mod explain;
+pub mod globals;
+pub mod oci;
 mod run;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, Command};
@@ -16,14 +17,15 @@ use donjon_policy::PolicyError;
 use rustix::process::Signal;
 
 use crate::commands::{Failure, Format};
+use globals::Globals;
 
 pub use run::RunArgs;
 
 /// A whole command line.
 #[derive(Debug)]
 pub struct CommandLine {
-    /// `--root`: another state directory.
-    pub root: Option<PathBuf>,
+    /// The options before the command.
+    pub globals: Globals,
     /// What to do.
     pub invocation: Invocation,
 }
@@ -35,9 +37,10 @@ pub enum Invocation {
     Run(Box<RunArgs>),
     Exec(ExecArgs),
     Ps { all: bool, quiet: bool, format: Format },
+    OciPs { id: String, format: Format, options: Vec<String> },
     Logs { container: String, follow: bool, tail: Option<u64>, timestamps: bool },
     Stop { names: Vec<String>, patience: Option<Duration> },
-    Kill { names: Vec<String>, signal: Signal },
+    Kill { names: Vec<String>, signal: Option<Signal>, all: bool, regex: bool },
     Rm { names: Vec<String>, all: bool, force: bool },
     Wait { names: Vec<String> },
     Inspect { names: Vec<String> },
@@ -46,7 +49,22 @@ pub enum Invocation {
     Doctor { format: Format },
     Explain { container: Option<String>, format: Format },
     Trace(Box<RunArgs>),
+    Oci(oci::Oci),
     Version,
+}
+
+impl Invocation {
+    /// How many descriptors after standard error are for the program.
+    pub fn kept_descriptors(&self) -> u32 {
+        let named = match self {
+            Invocation::Oci(oci::Oci::Create(creation) | oci::Oci::Run { creation, .. }) => {
+                creation.options.preserve_fds
+            }
+            Invocation::Exec(args) if args.oci.first.is_some() => args.oci.preserve_fds,
+            _ => return 0,
+        };
+        named.saturating_add(crate::commands::listen_fds().unwrap_or(0))
+    }
 }
 
 /// `donjon exec`
@@ -64,10 +82,12 @@ pub struct ExecArgs {
     pub workdir: Option<String>,
     /// `-e`, in order.
     pub env: Vec<(String, String)>,
+    /// What only an OCI runtime is told.
+    pub oci: oci::ExecOptions,
 }
 
 /// Every command with its one line, in the order of the help text.
-const COMMANDS: [(&str, &str); 15] = [
+const COMMANDS: [(&str, &str); 28] = [
     ("run", "Run a program in a new container"),
     ("exec", "Run a further program in a running container"),
     ("ps", "List containers"),
@@ -81,6 +101,19 @@ const COMMANDS: [(&str, &str); 15] = [
     ("top", "List the processes of a container"),
     ("explain", "Tell what was refused, why, and what would allow it"),
     ("doctor", "Tell what this kernel, user and distribution can do, and how to fix what they can't"),
+    ("create", "OCI: make a container from a bundle; its program waits for start"),
+    ("start", "OCI: let the program of a created container run"),
+    ("state", "OCI: print the state of a container"),
+    ("delete", "OCI: remove a container that has ended"),
+    ("list", "OCI: list containers"),
+    ("pause", "OCI: freeze all processes of a container"),
+    ("resume", "OCI: let them go on"),
+    ("update", "OCI: change the limits of a container"),
+    ("events", "OCI: tell what a container uses, and when it runs out of memory"),
+    ("spec", "OCI: write a config.json to begin with"),
+    ("features", "OCI: tell what this runtime can do"),
+    ("checkpoint", "OCI: not there yet"),
+    ("restore", "OCI: not there yet"),
     ("version", "Print the version"),
     ("help", "Print this text, or that of a command"),
 ];
@@ -114,19 +147,17 @@ impl From<clap::Error> for Stop {
 /// Reads a command line, the program's name first.
 pub fn parse(words: Vec<OsString>) -> Result<CommandLine, Stop> {
     let mut rest = words.into_iter().skip(1).peekable();
-    let mut root = None;
-    // The one global option comes before the command, as in other engines.
-    while let Some(word) = rest.peek().and_then(|w| w.to_str()) {
-        if word == "--root" {
-            rest.next();
-            root = Some(rest.next().ok_or_else(|| wrong("--root needs a directory"))?.into());
-        } else if let Some(path) = word.strip_prefix("--root=") {
-            root = Some(path.into());
-            rest.next();
-        } else {
-            break;
-        }
-    }
+    let globals = globals::take(&mut rest)?;
+    parse_command(globals.clone(), rest).map_err(|stop| match stop {
+        Stop::Wrong(failure) => Stop::Wrong(failure.in_terms_of(&globals)),
+        text => text,
+    })
+}
+
+fn parse_command(
+    globals: Globals,
+    mut rest: std::iter::Peekable<impl Iterator<Item = OsString>>,
+) -> Result<CommandLine, Stop> {
     let name = rest.peek().and_then(|w| w.to_str()).unwrap_or_default().to_string();
     let Some((name, about)) = COMMANDS.iter().find(|(n, _)| *n == name) else {
         return Err(if name.is_empty() || name.starts_with('-') {
@@ -146,11 +177,20 @@ pub fn parse(words: Vec<OsString>) -> Result<CommandLine, Stop> {
     }
     let words: Vec<OsString> = rest.collect();
     let invocation = match *name {
+        "run" if oci::run_is_meant(&globals, &words) => oci::parse(name, named(name, about), words)?,
         "run" => Invocation::Run(Box::new(run::parse(named(name, about), words)?)),
         "explain" => explain::parse(named(name, about), words)?,
+        "create" | "start" | "state" | "delete" | "list" | "pause" | "resume" | "update" | "events"
+        | "spec" | "features" | "checkpoint" | "restore" => oci::parse(name, named(name, about), words)?,
         other => containers::parse(other, named(name, about), words)?,
     };
-    Ok(CommandLine { root, invocation })
+    Ok(CommandLine { globals, invocation })
+}
+
+/// What `--version` prints: engines read the first line, and the one of the specification.
+pub fn version() -> String {
+    let spec = donjon_runtime::oci::features::VERSION;
+    format!("donjon version {}\nspec: {spec}\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// A word that is no command.
@@ -188,13 +228,19 @@ fn terminal_width() -> usize {
 fn overview(words: Vec<OsString>) -> Stop {
     let mut command = Command::new("donjon")
         .about("Runs untrusted programs behind every wall that Linux has, and gives root to no one")
-        .override_usage("donjon [--root DIR] COMMAND [OPTION...]")
+        .override_usage("donjon [GLOBAL OPTION...] COMMAND [OPTION...]")
         .disable_help_subcommand(true)
         .disable_version_flag(true)
         .subcommand_required(true)
         .subcommand_help_heading("Commands")
         .term_width(terminal_width().min(100))
-        .arg(Arg::new("root").long("root").value_name("DIR").help("Keep containers in this directory"))
+        .args(globals::OPTIONS.iter().map(|(name, value, help)| {
+            let arg = Arg::new(*name).long(*name).help(*help);
+            match value.is_empty() {
+                true => arg.action(ArgAction::SetTrue),
+                false => arg.value_name(*value),
+            }
+        }))
         .arg(
             Arg::new("version")
                 .short('V')
@@ -206,8 +252,8 @@ fn overview(words: Vec<OsString>) -> Stop {
     for (name, about) in COMMANDS {
         command = command.subcommand(Command::new(name).about(about));
     }
-    if words.iter().any(|w| w == "--version" || w == "-V") {
-        return Stop::Text(format!("donjon {}\n", env!("CARGO_PKG_VERSION")));
+    if words.iter().any(|w| w == "--version" || w == "-V" || w == "-v") {
+        return Stop::Text(version());
     }
     if words.is_empty() {
         let help = command.render_help().to_string();

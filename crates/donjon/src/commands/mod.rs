@@ -7,6 +7,7 @@ mod failure;
 mod inspect;
 mod lifecycle;
 mod logs;
+mod oci;
 mod ps;
 mod run;
 mod table;
@@ -20,6 +21,7 @@ use donjon_runtime::log::Selection;
 use crate::args::{CommandLine, Invocation};
 
 pub use failure::Failure;
+pub use oci::listen_fds;
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,20 +34,37 @@ pub enum Format {
 
 /// Does what the command line says and returns donjon's exit status.
 pub fn run(line: CommandLine) -> Result<u8, Failure> {
-    let open = || match &line.root {
+    let root = line.globals.root.clone();
+    let open = || match &root {
         Some(path) => Store::open_at(path),
         None => Store::open(),
     };
     match line.invocation {
-        Invocation::Run(args) => return run::run(*args, line.root.as_deref()),
-        Invocation::Exec(args) => return exec::exec(&open()?, args),
-        Invocation::Trace(args) => return explain::trace::run(*args, line.root.as_deref()),
+        Invocation::Oci(command) => return oci::run(command, &line.globals),
+        Invocation::Run(args) => return run::run(*args, root.as_deref()),
+        Invocation::Exec(args) => {
+            return match oci::holds(&line.globals, &args.container, args.oci.first) {
+                true => oci::exec::exec(args, &line.globals),
+                false => exec::exec(&open()?, args),
+            };
+        }
+        Invocation::Trace(args) => return explain::trace::run(*args, root.as_deref()),
+        Invocation::OciPs { id, format, options } => {
+            return oci::processes::run(&id, format, &options, &line.globals);
+        }
         Invocation::Ps { all, quiet, format } => ps::run(&open()?, all, quiet, format)?,
         Invocation::Logs { container, follow, tail, timestamps } => {
             logs::run(&open()?, &container, Selection { tail, follow }, timestamps)?;
         }
         Invocation::Stop { names, patience } => lifecycle::stop(&open()?, &names, patience)?,
-        Invocation::Kill { names, signal } => lifecycle::kill(&open()?, &names, signal)?,
+        Invocation::Kill { names, signal, all, regex } => {
+            let first = names.first().map_or("", String::as_str);
+            let of_oci = all.then_some("all").or(regex.then_some("regex"));
+            if oci::holds(&line.globals, first, of_oci) {
+                return oci::kill::run(&names, signal, all, regex, &line.globals);
+            }
+            lifecycle::kill(&open()?, &names, signal.unwrap_or(rustix::process::Signal::KILL))?;
+        }
         Invocation::Rm { all: true, force, .. } => lifecycle::remove_all(&open()?, force)?,
         Invocation::Rm { names, force, .. } => lifecycle::remove(&open()?, &names, force)?,
         Invocation::Wait { names } => lifecycle::wait(&open()?, &names)?,
@@ -54,7 +73,7 @@ pub fn run(line: CommandLine) -> Result<u8, Failure> {
         Invocation::Top { container, format } => usage::top(&open()?, &container, format)?,
         Invocation::Doctor { format } => return doctor::run(format),
         Invocation::Explain { container, format } => explain::run(&open()?, container.as_deref(), format)?,
-        Invocation::Version => writeln!(std::io::stdout(), "donjon {}", env!("CARGO_PKG_VERSION"))?,
+        Invocation::Version => write!(std::io::stdout(), "{}", crate::args::version())?,
     }
     Ok(0)
 }
