@@ -7,6 +7,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("donjon is made of Linux's own mechanisms and builds on Linux alone");
 
+pub mod bpf;
 pub mod clone;
 pub mod landlock;
 pub mod mount;

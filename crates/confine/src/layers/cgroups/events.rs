@@ -52,7 +52,7 @@ fn count(file: &OwnedFd, key: &str) -> u64 {
     value(&String::from_utf8_lossy(buffer.get(..n).unwrap_or_default()), key)
 }
 
-fn value(text: &str, key: &str) -> u64 {
+pub(super) fn value(text: &str, key: &str) -> u64 {
     text.lines()
         .find_map(|line| line.split_once(' ').filter(|(k, _)| *k == key))
         .and_then(|(_, n)| n.trim().parse().ok())

@@ -10,9 +10,22 @@
 //!
 //! v2: Linux 4.5, `CLONE_INTO_CGROUP` 5.7.
 
+mod cgroup;
+mod device_program;
+mod devices;
 pub mod events;
+mod freezer;
+pub mod hierarchies;
+pub mod oom;
+mod paths;
+mod resources;
+mod settings;
+pub mod stats;
+mod systemd;
+mod tree;
 mod v1;
 mod v2;
+mod wanted;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -28,7 +41,12 @@ use crate::error::{SpecError, StartError};
 use crate::extensions::Extensions;
 use crate::plan::{Draft, Layer};
 
+pub use cgroup::{Cgroup, Place, Record};
 pub use events::{Counts, Events};
+pub use hierarchies::Hierarchies;
+pub use oom::{Notice, OomWatch};
+pub use stats::Stats;
+pub use wanted::{Driver, Options, Wanted};
 
 /// What of control groups this caller can use here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
@@ -400,6 +418,15 @@ fn read(dir: &OwnedFd, name: &str) -> Option<String> {
     let mut buffer = [0u8; 4096];
     let n = rustix::io::read(&file, &mut buffer).ok()?;
     Some(String::from_utf8_lossy(buffer.get(..n)?).into_owned())
+}
+
+/// A whole file, however long.
+fn read_all(dir: impl AsFd, name: &str) -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut file = std::fs::File::from(rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?);
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut file, &mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn read_number(dir: &OwnedFd, name: &str) -> Option<u64> {
