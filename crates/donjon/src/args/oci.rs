@@ -163,7 +163,11 @@ pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invoc
     let given = &mut Given(define(name, command).try_get_matches_from(words)?);
     let id = if name == "delete" { String::new() } else { given.one("id").unwrap_or_default() };
     Ok(Invocation::Oci(match name {
-        "create" => Oci::Create(creation(given, id, true)?),
+        "create" => {
+            let mut creation = creation(given, id, true)?;
+            creation.options.waits_for_start = true;
+            Oci::Create(creation)
+        }
         "run" => {
             let detached = given.has("detach");
             Oci::Run { creation: creation(given, id, detached)?, keep: given.has("keep") }

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use donjon_confine::bundle::Options;
+use donjon_confine::layers::cgroups::{self, Cgroup, Hierarchies, Wanted};
 use donjon_confine::layers::namespaces::flag;
 use donjon_confine::{Confined, Given, Handover, Host, Plan, Spec, StartError};
 use rustix::io::Errno;
@@ -41,6 +42,8 @@ pub struct Creation {
     pub pid_file: Option<PathBuf>,
     /// How many of the descriptors that are passed on are sockets that systemd passed in.
     pub listen_fds: u32,
+    /// How its cgroup is made.
+    pub cgroups: cgroups::Options,
     /// What the plan has to know.
     pub options: Options,
     /// Whether nobody stays to watch the container: `create`, and `run --detach`.
@@ -69,6 +72,7 @@ pub fn create(store: &Store, creation: &Creation, host: &Host) -> Result<Made, O
     let terminal = bundle.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
     console::check(terminal, creation.detached, creation.console_socket.as_deref())?;
     let plan = Plan::of_bundle(&bundle.spec, host, &creation.options)?;
+    let wanted = Wanted::plan(&bundle.spec, &creation.id, creation.cgroups, &Hierarchies::probe())?;
     let entry = store.create(&creation.id)?;
     let mut record = Record::new(
         &creation.id,
@@ -77,7 +81,13 @@ pub fn create(store: &Store, creation: &Creation, host: &Host) -> Result<Made, O
         bundle.spec.root().as_ref().map(|r| r.path().clone()).unwrap_or_default(),
     );
     record.annotations = bundle.spec.annotations().clone().unwrap_or_default();
-    let made = fill(&entry, &mut record, &bundle.spec, &plan, creation);
+    let made = Cgroup::create(&wanted).map_err(OciError::from).and_then(|mut group| {
+        let filled = fill(&entry, &mut record, &bundle.spec, &plan, &mut group, creation);
+        if filled.is_err() {
+            let _ = group.remove();
+        }
+        filled
+    });
     match made {
         Ok((confined, handover)) => Ok(Made { entry, record, spec: bundle.spec, confined, handover }),
         Err(error) => {
@@ -93,6 +103,7 @@ fn fill(
     record: &mut Record,
     spec: &Spec,
     plan: &Plan,
+    group: &mut Cgroup,
     creation: &Creation,
 ) -> Result<(Confined, Handover), OciError> {
     entry.write_config(spec)?;
@@ -101,7 +112,14 @@ fn fill(
         false => None,
     };
     let withheld = entry.withheld();
+    // A descriptor of its own, as the group changes when the process is put into it.
+    let birthplace = group.birthplace().map(|dir| dir.try_clone_to_owned()).transpose();
+    let birthplace = birthplace.map_err(|_| OciError::io("open the container's cgroup")(Errno::MFILE))?;
     let mut prepare = |pid: Pid| {
+        if birthplace.is_none() {
+            group.adopt(pid.as_raw_nonzero().get())?;
+        }
+        record.cgroup = (!group.is_nowhere()).then(|| group.record().clone());
         let fail = |what: &str| {
             let what = what.to_string();
             move |errno| StartError::of_program(what, errno)
@@ -112,6 +130,7 @@ fn fill(
     };
     let given = Given {
         prepare: Some(&mut prepare),
+        cgroup: birthplace.as_ref().map(AsFd::as_fd),
         start: start.as_ref().map(AsFd::as_fd),
         withheld: &withheld,
         ..Given::default()

@@ -11,7 +11,7 @@ use super::error::OciError;
 use super::hooks::{self, Moment};
 use super::record::{Record, Status};
 use super::store::Store;
-use crate::process::{Identity, send};
+use crate::process::send;
 
 /// How long a process is given to end after SIGKILL.
 const LAST_MOMENT: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<Option<OciError>, 
     };
     if force && let Ok(record) = entry.record() {
         // Before the lock: whoever holds it may wait for this very process.
-        end(id, record.init)?;
+        end(id, &record)?;
     }
     match entry.lock() {
         Err(OciError::NotFound { .. }) if force => return Ok(None),
@@ -40,7 +40,12 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<Option<OciError>, 
     if !force && !matches!(status, Status::Stopped | Status::Created) {
         return Err(OciError::Status { id: id.to_string(), status: status.word(), action: "delete" });
     }
-    end(id, record.init)?;
+    end(id, &record)?;
+    if let Some(group) = record.group()? {
+        // Without a pid namespace of its own, and after exec, there may be more than the first one.
+        group.signal_all(Signal::KILL.as_raw())?;
+        group.remove()?;
+    }
     let spec = entry.config();
     store.remove(entry)?;
     Ok(spec.ok().and_then(|spec| hooks::run(&spec, Moment::Stopped, &stopped(&record)).err()))
@@ -51,12 +56,16 @@ fn stopped(record: &Record) -> serde_json::Value {
 }
 
 /// Kills the first process, if it is there, and waits for its end.
-fn end(id: &str, init: Option<Identity>) -> Result<(), OciError> {
+fn end(id: &str, record: &Record) -> Result<(), OciError> {
     let fail = || OciError::io(format!("delete: end the processes of {id:?}"));
-    let Some(pidfd) = init.map(|init| init.open()).transpose().map_err(fail())?.flatten() else {
+    let Some(pidfd) = record.init.map(|init| init.open()).transpose().map_err(fail())?.flatten() else {
         return Ok(());
     };
     send(pidfd.as_fd(), Signal::KILL).map_err(fail())?;
+    // Frozen by version 1 it would not even die.
+    if let Some(group) = record.group()?.filter(|group| group.is_frozen()) {
+        group.thaw()?;
+    }
     let limit = Timespec { tv_sec: LAST_MOMENT.as_secs().cast_signed(), tv_nsec: 0 };
     loop {
         match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)) {

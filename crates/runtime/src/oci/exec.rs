@@ -129,11 +129,28 @@ pub fn exec(target: &Target, process: &Process, execution: &Execution, host: &Ho
         false => Some(Signals::take_over().map_err(OciError::io("take over the signals"))?),
     };
     let settings = Settings::now();
-    let mut prepare = |_pid: Pid| match target.lives() {
-        true => Ok(()),
-        false => Err(StartError::of_program("join the container: it has just ended", Errno::SRCH)),
+    let sub: Vec<String> = execution.cgroup.iter().cloned().collect();
+    let mut group = match target.record.group()? {
+        Some(group) => Some(group.for_exec(&sub, Some(target.identity.pid))?),
+        None => None,
     };
-    let given = Given { prepare: Some(&mut prepare), ..Given::default() };
+    let birthplace = group.as_ref().and_then(|group| group.birthplace());
+    let birthplace = birthplace.map(|dir| dir.try_clone_to_owned()).transpose();
+    let birthplace = birthplace.map_err(|_| OciError::io("open the container's cgroup")(Errno::MFILE))?;
+    let mut prepare = |pid: Pid| {
+        if let Some(group) = group.as_mut().filter(|_| birthplace.is_none()) {
+            group.adopt(pid.as_raw_nonzero().get())?;
+        }
+        match target.lives() {
+            true => Ok(()),
+            false => Err(StartError::of_program("join the container: it has just ended", Errno::SRCH)),
+        }
+    };
+    let given = Given {
+        prepare: Some(&mut prepare),
+        cgroup: birthplace.as_ref().map(AsFd::as_fd),
+        ..Given::default()
+    };
     let mut confined = donjon_confine::spawn(&plan, given)?;
     let handover = confined.started(&plan)?;
     if let Err(error) = report(target, execution, &confined, &handover) {

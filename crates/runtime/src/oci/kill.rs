@@ -17,12 +17,12 @@ pub fn kill(store: &Store, id: &str, signal: Signal, all: bool) -> Result<(), Oc
     let entry = store.find(id)?;
     let record = entry.record()?;
     if all {
-        for pid in super::processes::of(store, id)? {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                let _ = rustix::process::kill_process(pid, signal);
-            }
-        }
-        return Ok(());
+        return match record.group()? {
+            Some(group) => Ok(group.signal_all(signal.as_raw())?),
+            None => Err(OciError::Usage(format!(
+                "kill --all: {id:?} has no cgroup that would tell which its processes are"
+            ))),
+        };
     }
     let status = record.status();
     let stopped = || OciError::Status { id: id.to_string(), status: "stopped", action: "kill" };

@@ -19,6 +19,7 @@ pub mod exec;
 pub mod features;
 pub mod hooks;
 pub mod kill;
+pub mod limits;
 pub mod processes;
 pub mod record;
 pub mod run;

@@ -4,11 +4,14 @@ use super::error::OciError;
 use super::record::Status;
 use super::store::Store;
 
-/// Their pids.
+/// Their pids: those of its cgroup; without one, the first process alone is known.
 pub fn of(store: &Store, id: &str) -> Result<Vec<i32>, OciError> {
     let record = store.find(id)?.record()?;
-    match record.status() {
-        Status::Stopped => Ok(Vec::new()),
-        _ => Ok(record.init.map(|init| init.pid).into_iter().collect()),
+    if record.status() == Status::Stopped {
+        return Ok(Vec::new());
     }
+    Ok(match record.group()? {
+        Some(group) => group.pids(),
+        None => record.init.map(|init| init.pid).into_iter().collect(),
+    })
 }

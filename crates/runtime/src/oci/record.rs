@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::error::OciError;
 use crate::process::Identity;
+use donjon_confine::layers::cgroups::{self, Cgroup};
 
 /// Format of state.json that this donjon writes and reads.
 const VERSION: u32 = 1;
@@ -34,6 +35,8 @@ pub struct Record {
     /// The specification's annotations.
     #[serde(default)]
     pub annotations: HashMap<String, String>,
+    /// Its cgroup, once there is one.
+    pub cgroup: Option<cgroups::Record>,
     /// Its first process, once there is one.
     pub init: Option<Identity>,
     /// Whether `create` came to its end.
@@ -80,6 +83,7 @@ impl Record {
             created: crate::state::now(),
             owner: rustix::process::getuid().as_raw(),
             annotations: HashMap::new(),
+            cgroup: None,
             init: None,
             ready: false,
         }
@@ -106,10 +110,20 @@ impl Record {
             return if self.init.is_none() && !self.ready { Status::Creating } else { Status::Stopped };
         };
         match (stat.only_forked, self.ready) {
+            (_, true) if self.is_frozen() => Status::Paused,
             (true, true) => Status::Created,
             (true, false) => Status::Creating,
             (false, _) => Status::Running,
         }
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.group().is_ok_and(|group| group.is_some_and(|group| group.is_frozen()))
+    }
+
+    /// Its cgroup, opened.
+    pub fn group(&self) -> Result<Option<Cgroup>, OciError> {
+        Ok(self.cgroup.as_ref().map(Cgroup::open).transpose()?.filter(|group| !group.is_nowhere()))
     }
 
     /// The state as hooks, `state` and seccomp agents get it (OCI runtime specification, "State"). `pid` is left out

@@ -2,6 +2,7 @@
 //!
 //! Errors are printed as everywhere, written to `--log` for the engine, and end with 1 as in other runtimes.
 
+mod events;
 pub mod exec;
 pub mod kill;
 mod list;
@@ -9,15 +10,17 @@ mod log;
 pub mod processes;
 mod spec;
 mod state;
+mod update;
 
 use std::io::Write;
 use std::path::PathBuf;
 
+use donjon_confine::layers::cgroups;
 use donjon_runtime::oci::create::Creation;
-use donjon_runtime::oci::{OciError, Store, create, delete, features, run as oci_run, start};
+use donjon_runtime::oci::{OciError, Store, create, delete, features, limits, run as oci_run, start};
 
 use super::Failure;
-use crate::args::globals::Globals;
+use crate::args::globals::{CgroupManager, Globals};
 use crate::args::oci::Oci;
 
 /// donjon failed, as an OCI runtime says it.
@@ -31,11 +34,11 @@ pub fn run(command: Oci, globals: &Globals) -> Result<u8, Failure> {
 fn carry_out(command: Oci, globals: &Globals) -> Result<u8, Failure> {
     match command {
         Oci::Create(creation) => {
-            let creation = with_listen_fds(creation)?;
+            let creation = completed(creation, globals)?;
             create::create(&make_store(globals)?, &creation, &crate::filters::host())?;
         }
         Oci::Run { creation, keep } => {
-            let creation = with_listen_fds(creation)?;
+            let creation = completed(creation, globals)?;
             let store = make_store(globals)?;
             let outcome = oci_run::run(&store, &creation, &crate::filters::host(), keep)?;
             outcome.warnings.into_iter().for_each(|warning| warn(warning, globals));
@@ -71,9 +74,10 @@ fn carry_out(command: Oci, globals: &Globals) -> Result<u8, Failure> {
             return Err(Failure::new(format!("{what}: donjon can't checkpoint and restore containers yet"))
                 .hint("the engine can stop the container and start it anew"));
         }
-        Oci::Pause { .. } | Oci::Resume { .. } | Oci::Update { .. } | Oci::Events { .. } => {
-            return Err(Failure::new("cgroups of bundles are not there yet"));
-        }
+        Oci::Pause { id } => limits::pause(&store_of(globals, &id)?, &id)?,
+        Oci::Resume { id } => limits::resume(&store_of(globals, &id)?, &id)?,
+        Oci::Update { id, update } => update::run(&store_of(globals, &id)?, &id, &update)?,
+        Oci::Events { id, stats, interval } => events::run(&store_of(globals, &id)?, &id, stats, interval)?,
     }
     Ok(0)
 }
@@ -110,6 +114,22 @@ fn warn(warning: OciError, globals: &Globals) {
     let failure = Failure::from(warning);
     log::write(globals, "warning", &failure.message);
     failure.print();
+}
+
+/// What the options before the command and the environment say of a creation.
+fn completed(mut creation: Creation, globals: &Globals) -> Result<Creation, Failure> {
+    creation.cgroups = cgroups::Options {
+        driver: match globals.cgroup_manager {
+            CgroupManager::Cgroupfs => cgroups::Driver::Cgroupfs,
+            CgroupManager::Systemd => cgroups::Driver::Systemd,
+            CgroupManager::Disabled => cgroups::Driver::Disabled,
+        },
+        rootless: globals.rootless.unwrap_or_else(|| {
+            !rustix::process::geteuid().is_root() || donjon_runtime::oci::store::in_user_namespace()
+        }),
+        best_effort: false,
+    };
+    with_listen_fds(creation)
 }
 
 /// Sockets that systemd passes in (`man 3 sd_listen_fds`) are passed on, and the program is told.
