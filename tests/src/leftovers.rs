@@ -25,7 +25,7 @@ impl Leftovers {
         Self {
             processes: processes(world).into_iter().map(|(pid, what)| format!("{pid}: {what}")).collect(),
             mounts: mount_table().lines().filter(|l| l.contains(&token)).map(str::to_string).collect(),
-            records: world.containers(),
+            records: [world.containers(), world.names("run/donjon/oci")].concat(),
         }
     }
 

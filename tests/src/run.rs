@@ -29,6 +29,7 @@ pub struct Run<'w> {
     seconds: u64,
     prepare: Vec<Prepare>,
     directory: Option<String>,
+    output: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,6 +58,7 @@ impl<'w> Run<'w> {
             seconds: 20,
             prepare: Vec::new(),
             directory: None,
+            output: None,
         }
     }
 
@@ -109,6 +111,12 @@ impl<'w> Run<'w> {
     /// The most that it may take; 20 seconds unless said.
     pub fn seconds(mut self, seconds: u64) -> Self {
         self.seconds = seconds;
+        self
+    }
+
+    /// Lets standard output and error go to a file, for a container that outlives the command.
+    pub fn output_to(mut self, path: &str) -> Self {
+        self.output = Some(path.into());
         self
     }
 
@@ -169,6 +177,10 @@ impl<'w> Run<'w> {
         let mut command = self.command();
         let stdin = if self.stdin.is_some() || self.open_stdin { Stdio::piped() } else { Stdio::null() };
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        if let Some(path) = &self.output {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a file");
+            command.stdout(file.try_clone().expect("a descriptor")).stderr(file);
+        }
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let mut stdin = child.stdin.take();
         if let (Some(text), Some(mut pipe)) = (&self.stdin, stdin.take_if(|_| !self.open_stdin)) {
@@ -178,8 +190,8 @@ impl<'w> Run<'w> {
                 let _ = pipe.write_all(&text);
             });
         }
-        let stdout = Collected::start(child.stdout.take().expect("a pipe"));
-        let stderr = Collected::start(child.stderr.take().expect("a pipe"));
+        let stdout = child.stdout.take().map_or_else(Collected::nothing, Collected::start);
+        let stderr = child.stderr.take().map_or_else(Collected::nothing, Collected::start);
         Running { child, stdin, stdout, stderr, what: format!("donjon {}", self.arguments.join(" ")) }
     }
 }
@@ -229,6 +241,10 @@ struct Taken {
 }
 
 impl Collected {
+    fn nothing() -> Self {
+        Self(Arc::new((Mutex::new(Taken { bytes: Vec::new(), ended: true }), Condvar::new())))
+    }
+
     fn start(mut pipe: impl Read + Send + 'static) -> Self {
         let shared = Self(Arc::new((Mutex::new(Taken::default()), Condvar::new())));
         let writer = shared.clone();

@@ -142,3 +142,51 @@ impl TerminalRun {
         }
     }
 }
+
+/// What an engine does at the other end of a console socket: takes one descriptor.
+pub fn receive_terminal(listener: &std::os::unix::net::UnixListener) -> std::fs::File {
+    use std::os::fd::{AsRawFd, FromRawFd};
+    let (connection, _) = listener.accept().expect("a connection");
+    let mut byte = [0u8; 64];
+    let mut control = [0u8; 64];
+    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
+    // SAFETY: an all-zero msghdr is valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = control.len();
+    // SAFETY: the message describes two buffers that live through the call.
+    let n = unsafe { libc::recvmsg(connection.as_raw_fd(), &raw mut message, 0) };
+    assert!(n > 0, "the console socket was closed without a message");
+    // SAFETY: the kernel filled the control buffer; a first header there is valid if it is not null.
+    let fd = unsafe {
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        assert!(!header.is_null(), "no descriptor came");
+        *libc::CMSG_DATA(header).cast::<i32>()
+    };
+    // SAFETY: the descriptor was just received and has no other owner.
+    unsafe { std::fs::File::from_raw_fd(fd) }
+}
+
+/// Reads a terminal until it said `enough`, its other side is closed, or the time is over.
+pub fn read_terminal(terminal: &mut std::fs::File, limit: std::time::Duration, enough: &str) -> String {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+    let end = std::time::Instant::now() + limit;
+    let mut said = String::new();
+    let mut buffer = [0u8; 1024];
+    while !said.contains(enough) {
+        let left = end.saturating_duration_since(std::time::Instant::now()).as_millis() as i32;
+        let mut poll = libc::pollfd { fd: terminal.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one pollfd, as said.
+        if left == 0 || unsafe { libc::poll(&raw mut poll, 1, left) } <= 0 {
+            break;
+        }
+        match terminal.read(&mut buffer) {
+            Ok(n) if n > 0 => said.push_str(&String::from_utf8_lossy(&buffer[..n])),
+            _ => break,
+        }
+    }
+    said
+}

@@ -8,7 +8,7 @@ use crate::machine::{User, is_root, packages};
 use crate::place::Place;
 use crate::vm;
 
-const ROOMS: [&str; 8] = ["lint", "pure", "rootless", "root", "escapes", "faults", "vm", "fuzz"];
+const ROOMS: [&str; 9] = ["lint", "pure", "rootless", "root", "oci", "escapes", "faults", "vm", "fuzz"];
 
 /// How many tests passed and failed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -119,9 +119,9 @@ fn lint(count: &mut Count) -> Result<(), String> {
 
 /// A room of whole-program tests: one test binary that finds the programs through its environment.
 fn whole(place: &Place, user: &User, room: &str, filter: &[&str], count: &mut Count) -> Result<(), String> {
-    if room == "root" && !is_root()? {
-        eprintln!("root: this room needs root: run it with sudo, or leave it out with --without root");
-        count.one("root: the room is run by root", false);
+    if ["root", "oci"].contains(&room) && !is_root()? {
+        eprintln!("{room}: this room needs root: run it with sudo, or leave it out with --without {room}");
+        count.one(&format!("{room}: the room is run by root"), false);
         return Ok(());
     }
     let arguments = ["test", "--quiet", "-p", "donjon-tests", "--test", room];
