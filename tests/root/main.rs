@@ -2,4 +2,5 @@
 
 mod audit;
 mod cgroups;
+mod groups;
 mod identity;

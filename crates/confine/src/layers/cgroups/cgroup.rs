@@ -374,7 +374,7 @@ impl Cgroup {
         }
         self.set(&settings, best_effort)?;
         match resources.rules() {
-            Some(rules) => self.allow_devices(&rules.to_vec()),
+            Some(rules) => self.allow_devices(rules),
             None => Ok(()),
         }
     }

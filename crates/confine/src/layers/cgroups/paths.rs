@@ -91,7 +91,7 @@ pub(super) fn unit(path: Option<&Path>, id: &str, rootless: bool) -> Result<Unit
         _ => return Err(refuse(format!("is {text:?}; for systemd it has the form slice:prefix:name"))),
     };
     let slice = if slice.is_empty() { default } else { slice };
-    expand_slice(slice)?;
+    check_slice(slice)?;
     if name.is_empty() || name.ends_with(".slice") {
         return Err(refuse(format!("names {name:?}, which is no scope")));
     }
@@ -110,27 +110,15 @@ fn is_unit_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'@' | b'\\'))
 }
 
-/// The path of a slice: `a-b.slice` lies in `a.slice` (`man 5 systemd.slice`). `-.slice` is the root.
-pub(super) fn expand_slice(slice: &str) -> Result<PathBuf, SpecError> {
-    let bad = || refuse(format!("names {slice:?}, which is no slice"));
-    let name = slice.strip_suffix(".slice").filter(|_| is_unit_name(slice)).ok_or_else(bad)?;
-    if name == "-" {
-        return Ok(PathBuf::new());
+/// Checks a slice's name: `a-b.slice` lies in `a.slice`, so none of its parts is empty. `-.slice` is the root
+/// (`man 5 systemd.slice`).
+fn check_slice(slice: &str) -> Result<(), SpecError> {
+    let name = slice.strip_suffix(".slice").filter(|_| is_unit_name(slice));
+    let plain = |name: &str| name.split('-').all(|part| !part.is_empty() && !part.starts_with('.'));
+    match name {
+        Some(name) if name == "-" || plain(name) => Ok(()),
+        _ => Err(refuse(format!("names {slice:?}, which is no slice"))),
     }
-    let (mut path, mut prefix) = (PathBuf::new(), String::new());
-    for part in name.split('-') {
-        if part.is_empty() || part.starts_with('.') {
-            return Err(bad());
-        }
-        path.push(format!("{prefix}{part}.slice"));
-        prefix = format!("{prefix}{part}-");
-    }
-    Ok(path)
-}
-
-/// Where the group of a unit of the system's manager lies, below the top of each hierarchy.
-pub(super) fn of_unit(unit: &Unit) -> Result<PathBuf, SpecError> {
-    Ok(expand_slice(&unit.slice)?.join(&unit.name))
 }
 
 /// Why a driver can't be used with a version.
@@ -185,20 +173,13 @@ mod tests {
         assert_eq!(read(":docker:1a", true), is("user.slice", "docker-1a.scope"));
         assert_eq!(read("", false), is("system.slice", "donjon-id.scope"));
         assert_eq!(read("a-b.slice::x", false), is("a-b.slice", "x.scope"));
+        assert_eq!(read("-.slice:p:x", false), is("-.slice", "p-x.scope"));
         for bad in [
             "/a/b", "a:b", "a.slice:b:c:d", "a:b:c", "a--b.slice:p:n", "-a.slice:p:n", ".slice:p:n",
             "a/b.slice:p:n", "a.slice:p:", "a.slice:p:x.slice", "a.slice:p:x/y", "a.slice:..:../x",
         ] {
             assert!(read(bad, false).unwrap_err().starts_with("cgroups: linux.cgroupsPath: "), "{bad}");
         }
-    }
-
-    #[test]
-    fn slices_lie_in_the_slices_of_their_names() {
-        assert_eq!(expand_slice("a-b-c.slice").unwrap(), Path::new("a.slice/a-b.slice/a-b-c.slice"));
-        assert_eq!(expand_slice("-.slice").unwrap(), Path::new(""));
-        let unit = Unit { slice: "a-b.slice".into(), name: "p-n.scope".into() };
-        assert_eq!(of_unit(&unit).unwrap(), Path::new("a.slice/a-b.slice/p-n.scope"));
     }
 
     #[test]

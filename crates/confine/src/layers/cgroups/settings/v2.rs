@@ -40,7 +40,7 @@ pub(super) fn settings(spec: &LinuxResources, current: &Current) -> Vec<Setting>
 pub(in super::super) fn cpu_weight(shares: u64) -> u64 {
     match shares {
         0 => 0,
-        ..=2 => 1,
+        1 | 2 => 1,
         262_144.. => 10_000,
         shares => {
             let l = (shares as f64).log2();
