@@ -6,6 +6,8 @@ mod containers;
 mod definitions;
 mod explain;
 mod run;
+mod setup;
+pub mod whole;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,6 +20,7 @@ use rustix::process::Signal;
 use crate::commands::{Failure, Format};
 
 pub use run::RunArgs;
+pub use setup::SetupArgs;
 
 /// A whole command line.
 #[derive(Debug)]
@@ -46,6 +49,7 @@ pub enum Invocation {
     Doctor { format: Format },
     Explain { container: Option<String>, format: Format },
     Trace(Box<RunArgs>),
+    Setup(SetupArgs),
     Version,
 }
 
@@ -67,7 +71,7 @@ pub struct ExecArgs {
 }
 
 /// Every command with its one line, in the order of the help text.
-const COMMANDS: [(&str, &str); 15] = [
+const COMMANDS: [(&str, &str); 16] = [
     ("run", "Run a program in a new container"),
     ("exec", "Run a further program in a running container"),
     ("ps", "List containers"),
@@ -81,6 +85,7 @@ const COMMANDS: [(&str, &str); 15] = [
     ("top", "List the processes of a container"),
     ("explain", "Tell what was refused, why, and what would allow it"),
     ("doctor", "Tell what this kernel, user and distribution can do, and how to fix what they can't"),
+    ("setup", "Make podman, docker, containerd or CRI-O use donjon as an OCI runtime"),
     ("version", "Print the version"),
     ("help", "Print this text, or that of a command"),
 ];
@@ -148,6 +153,7 @@ pub fn parse(words: Vec<OsString>) -> Result<CommandLine, Stop> {
     let invocation = match *name {
         "run" => Invocation::Run(Box::new(run::parse(named(name, about), words)?)),
         "explain" => explain::parse(named(name, about), words)?,
+        "setup" => setup::parse(named(name, about), words)?,
         other => containers::parse(other, named(name, about), words)?,
     };
     Ok(CommandLine { root, invocation })
@@ -184,9 +190,9 @@ fn terminal_width() -> usize {
         .map_or(100, |size| usize::from(size.ws_col).max(60))
 }
 
-/// `donjon` alone, `donjon --help`, `donjon --version`, and words that are no command.
-fn overview(words: Vec<OsString>) -> Stop {
-    let mut command = Command::new("donjon")
+/// donjon's own definition, without the commands.
+fn program() -> Command {
+    Command::new("donjon")
         .about("Runs untrusted programs behind every wall that Linux has, and gives root to no one")
         .override_usage("donjon [--root DIR] COMMAND [OPTION...]")
         .disable_help_subcommand(true)
@@ -202,7 +208,12 @@ fn overview(words: Vec<OsString>) -> Stop {
                 .action(ArgAction::SetTrue)
                 .help("Print the version"),
         )
-        .after_help("donjon COMMAND --help tells more. First steps: donjon doctor; donjon run host -- id");
+        .after_help("donjon COMMAND --help tells more. First steps: donjon doctor; donjon run host -- id")
+}
+
+/// `donjon` alone, `donjon --help`, `donjon --version`, and words that are no command.
+fn overview(words: Vec<OsString>) -> Stop {
+    let mut command = program();
     for (name, about) in COMMANDS {
         command = command.subcommand(Command::new(name).about(about));
     }

@@ -9,6 +9,7 @@ mod lifecycle;
 mod logs;
 mod ps;
 mod run;
+pub mod setup;
 mod table;
 mod usage;
 
@@ -54,6 +55,7 @@ pub fn run(line: CommandLine) -> Result<u8, Failure> {
         Invocation::Top { container, format } => usage::top(&open()?, &container, format)?,
         Invocation::Doctor { format } => return doctor::run(format),
         Invocation::Explain { container, format } => explain::run(&open()?, container.as_deref(), format)?,
+        Invocation::Setup(args) => setup::run(&args)?,
         Invocation::Version => writeln!(std::io::stdout(), "donjon {}", env!("CARGO_PKG_VERSION"))?,
     }
     Ok(0)
