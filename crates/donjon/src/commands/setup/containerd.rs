@@ -67,7 +67,7 @@ pub fn edit(text: &str, wanted: &Wanted) -> Result<Option<String>, Refusal> {
             tables::set(options, "SystemdCgroup", systemd);
         }
     }
-    Ok(Some(document.to_string()))
+    Ok(Some(tables::write(&document, text)))
 }
 
 /// The plugin that the file's version has the runtimes in. An empty file becomes one of version 2, which every containerd
@@ -87,5 +87,80 @@ fn plugin(document: &mut DocumentMut) -> Result<&'static str, Refusal> {
             what: format!("version is {other}; 2 and 3 are known"),
             hint: Some("make the change by hand: docs/guide/containerd.md".into()),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V2: &str = "io.containerd.grpc.v1.cri";
+    const V3: &str = "io.containerd.cri.v1.runtime";
+
+    fn wanted(default: bool) -> Wanted {
+        Wanted { program: "/usr/bin/donjon".into(), default }
+    }
+
+    fn edited(old: &str, default: bool) -> String {
+        let new = edit(old, &wanted(default)).unwrap().unwrap();
+        assert_eq!(edit(&new, &wanted(default)).unwrap(), None, "{new}");
+        new
+    }
+
+    #[test]
+    fn both_versions_get_the_runtime_in_their_own_table() {
+        for (version, plugin) in [(2, V2), (3, V3)] {
+            let new = edited(&format!("# mine\nversion = {version} # why\n"), false);
+            assert!(new.starts_with(&format!("# mine\nversion = {version} # why\n")), "{new}");
+            let table =
+                format!("[plugins.\"{plugin}\".containerd.runtimes.donjon]\nruntime_type = \"{SHIM}\"\n");
+            assert!(new.contains(&table), "{new}");
+            assert!(new.contains("runtimes.donjon.options]\nBinaryName = \"/usr/bin/donjon\"\n"), "{new}");
+            assert!(!new.contains("default_runtime_name") && !new.contains("SystemdCgroup"), "{new}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_becomes_one_of_version_2_and_keeps_runc() {
+        for old in ["", "# nothing yet\n"] {
+            let new = edited(old, true);
+            assert!(new.contains("version = 2\n") && new.contains(".runtimes.runc]\n"), "{new}");
+            assert!(new.contains("default_runtime_name = \"donjon\"\n"), "{new}");
+        }
+    }
+
+    #[test]
+    fn the_cgroup_driver_is_the_neighbours_and_the_neighbour_stays_as_it_is() {
+        for (version, plugin) in [(2, V2), (3, V3)] {
+            for driver in [true, false] {
+                let old = format!(
+                    "version = {version}\n[plugins.'{plugin}'.containerd.runtimes.runc]\n  runtime_type = \"{SHIM}\"\n  \
+                     [plugins.'{plugin}'.containerd.runtimes.runc.options]\n    SystemdCgroup = {driver} # here\n"
+                );
+                let new = edited(&old, false);
+                assert!(new.starts_with(&old), "{new}");
+                assert!(new.ends_with(&format!("SystemdCgroup = {driver}\n")), "{new}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_by_its_name() {
+        let refused = |text: &str| edit(text, &wanted(true)).unwrap_err().what;
+        assert!(refused("root = \"/x\"\n").starts_with("version is missing"));
+        assert!(refused("version = 9\n").starts_with("version is 9"));
+        assert!(refused("version = \"2\"\n").starts_with("version is not a number"));
+        assert!(refused("version = 2\nplugins = 3\n").starts_with("plugins is not a table"));
+        let donjon = format!("version = 2\n[plugins.\"{V2}\".containerd.runtimes.donjon]\n");
+        for other in [
+            "",
+            "runtime_type = \"io.containerd.runsc.v1\"\noptions.BinaryName = \"/usr/bin/donjon\"\n",
+            "runtime_type = \"io.containerd.runc.v2\"\noptions.BinaryName = \"/opt/donjon\"\n",
+        ] {
+            let text = refused(&format!("{donjon}{other}"));
+            assert!(text.contains("runtimes.donjon is there already"), "{text}");
+        }
+        let text = refused(&format!("{donjon}runtime_type = 1\n"));
+        assert!(text.contains("runtime_type is not a string"), "{text}");
     }
 }

@@ -56,5 +56,41 @@ pub fn edit(text: &str, wanted: &Wanted) -> Result<Option<String>, Refusal> {
         tables::set(table, "runtime_type", "oci");
         tables::set(table, "runtime_root", STATE);
     }
-    Ok(Some(document.to_string()))
+    Ok(Some(tables::write(&document, text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(default: bool) -> Wanted {
+        Wanted { program: "/usr/bin/donjon".into(), default }
+    }
+
+    #[test]
+    fn the_drop_in_names_the_runtime_and_the_default_when_asked() {
+        let new = edit("", &wanted(true)).unwrap().unwrap();
+        assert_eq!(
+            new,
+            "[crio.runtime]\ndefault_runtime = \"donjon\"\n\n[crio.runtime.runtimes.donjon]\n\
+             runtime_path = \"/usr/bin/donjon\"\nruntime_type = \"oci\"\nruntime_root = \"/run/crio/donjon\"\n"
+        );
+        assert_eq!(edit(&new, &wanted(true)).unwrap(), None);
+        assert!(!edit("", &wanted(false)).unwrap().unwrap().contains("default_runtime"));
+    }
+
+    #[test]
+    fn another_program_or_another_kind_of_runtime_is_refused() {
+        for other in [
+            "runtime_path = \"/opt/donjon\"",
+            "runtime_path = \"/usr/bin/donjon\"\nruntime_type = \"vm\"",
+            "",
+        ] {
+            let old = format!("[crio.runtime.runtimes.donjon]\n{other}\n");
+            let refusal = edit(&old, &wanted(false)).unwrap_err();
+            assert!(refusal.what.starts_with("crio.runtime.runtimes.donjon is there already"), "{refusal:?}");
+        }
+        let refusal = edit("[crio.runtime.runtimes.donjon]\nruntime_path = 1\n", &wanted(false)).unwrap_err();
+        assert!(refusal.what.contains("runtime_path is not a string"), "{refusal:?}");
+    }
 }

@@ -177,3 +177,68 @@ fn range(text: &str, raw: &RawValue) -> Range<usize> {
     let start = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
     start..start + raw.get().len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(default: bool) -> Wanted {
+        Wanted { program: "/usr/bin/donjon".into(), default }
+    }
+
+    fn edited(old: &str) -> String {
+        let new = edit(old, &wanted(true)).unwrap().unwrap();
+        assert_eq!(edit(&new, &wanted(true)).unwrap(), None, "{new}");
+        new
+    }
+
+    #[test]
+    fn a_missing_file_becomes_a_readable_one() {
+        let expected = "{\n    \"runtimes\": {\n        \"donjon\": {\n            \"path\": \"/usr/bin/donjon\"\n        }\n    \
+                        },\n    \"default-runtime\": \"donjon\"\n}\n";
+        assert_eq!(edited(""), expected);
+        assert_eq!(edited("{}\n"), expected);
+    }
+
+    #[test]
+    fn order_indentation_and_every_other_character_stay() {
+        let old =
+            "{\n  \"z\": 1.50e3,\n  \"runtimes\": { \"kata\": {\"path\":\"/k\"} },\n  \"a\": [ 1,2 ]\n}";
+        let expected = "{\n  \"z\": 1.50e3,\n  \"runtimes\": { \"kata\": {\"path\":\"/k\"}, \"donjon\": {\"path\":\"/usr/bin/donjon\"} \
+                        },\n  \"a\": [ 1,2 ],\n  \"default-runtime\": \"donjon\"\n}";
+        assert_eq!(edited(old), expected);
+        let old = "{\"default-runtime\":\"runc\",\"dns\":[\"{}\"]}";
+        let expected = "{\"default-runtime\":\"donjon\",\"dns\":[\"{}\"],\"runtimes\": {\"donjon\":{\"path\":\"/usr/bin/donjon\"}}}";
+        assert_eq!(edited(old), expected);
+        let old = "{\n\t\"runtimes\": {}\n}\n";
+        let new = edited(old);
+        assert!(new.starts_with("{\n\t\"runtimes\": {\n\t    \"donjon\": {\n"), "{new}");
+    }
+
+    #[test]
+    fn a_path_keeps_its_spaces_and_quotes() {
+        let wanted = Wanted { program: "/a  b/\"don\\jon".into(), default: false };
+        let new = edit("{}", &wanted).unwrap().unwrap();
+        let value: Value = serde_json::from_str(&new).unwrap();
+        assert_eq!(value["runtimes"]["donjon"]["path"], "/a  b/\"don\\jon");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_by_its_name() {
+        let refused = |text: &str| edit(text, &wanted(true)).unwrap_err().what;
+        assert!(refused("{\"a\": 1,}").contains("is no JSON"));
+        assert!(refused("[]").contains("expected an object"));
+        assert!(refused("{\"a\": 1, \"a\": 2}").contains("\"a\" is there twice"));
+        assert!(refused("{\"runtimes\": []}").starts_with("runtimes is not an object"));
+        assert!(refused("{\"default-runtime\": 1}").starts_with("default-runtime is not a string"));
+        for other in [
+            "{}",
+            "7",
+            "{\"path\": \"/opt/donjon\"}",
+            "{\"path\": \"/usr/bin/donjon\", \"runtimeType\": \"x\"}",
+        ] {
+            let text = refused(&format!("{{\"runtimes\": {{\"donjon\": {other}}}}}"));
+            assert!(text.starts_with("runtimes.donjon is there already"), "{text}");
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! understood, and no path is followed that somebody else may change (R19): neither that of the program nor that of the
 //! file.
 
+mod change;
 mod containerd;
 mod crio;
 mod docker;
@@ -14,8 +15,6 @@ mod tables;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-use similar::TextDiff;
 
 use super::Failure;
 use crate::args::SetupArgs;
@@ -231,8 +230,7 @@ pub fn run(args: &SetupArgs) -> Result<(), Failure> {
         );
     }
     let name = place.file.display().to_string();
-    let before = if file.text.is_some() { name.as_str() } else { "/dev/null" };
-    write!(out, "{}", TextDiff::from_lines(old, &new).unified_diff().header(before, &name))?;
+    write!(out, "{}", change::unified(&name, file.text.as_deref(), &new))?;
     if !args.apply {
         writeln!(out, "nothing is changed yet: --apply makes the change")?;
         return Ok(());

@@ -29,6 +29,8 @@ pub fn make<'a>(document: &'a mut DocumentMut, path: &[&str]) -> Result<&'a mut 
             let mut table = Table::new();
             // Its header is written when it holds more than tables.
             table.set_implicit(true);
+            // At the end: behind its parent it would come between that and the comments that belong to it.
+            table.set_position(Some(isize::MAX));
             at.insert(name, Item::Table(table));
         }
         let item = at.get_mut(name).ok_or_else(|| Refusal::new(format!("{name} can't be added")))?;
@@ -64,6 +66,29 @@ pub fn set(table: &mut dyn TableLike, key: &str, value: impl Into<Value>) {
         *value.decor_mut() = old.decor().clone();
     }
     table.insert(key, Item::Value(value));
+}
+
+/// The text of a changed document.
+///
+/// The comments at the end of a file belong to its last table; toml_edit would put new tables before them.
+pub fn write(document: &DocumentMut, old: &str) -> String {
+    let new = document.to_string();
+    let end = document.trailing().as_str().unwrap_or_default();
+    let (Some(body), Some(before)) = (new.strip_suffix(end), old.strip_suffix(end)) else { return new };
+    if end.trim().is_empty() {
+        return new;
+    }
+    let at = match before.trim_end().lines().last() {
+        None => Some(0),
+        Some(last) => {
+            let which = before.matches(last).count().saturating_sub(1);
+            let found = body.match_indices(last).nth(which).map(|(at, _)| at + last.len());
+            found.and_then(|at| Some(at + body.get(at..)?.find('\n')? + 1))
+        }
+    };
+    let Some((kept, added)) = at.and_then(|at| body.split_at_checked(at)) else { return new };
+    let line_end = if end.ends_with('\n') { "" } else { "\n" };
+    format!("{kept}{end}{line_end}{added}")
 }
 
 /// A path as the file would write it.
