@@ -12,4 +12,5 @@ mod options;
 mod process;
 mod promises;
 mod root_directory;
+mod setup;
 mod terminal;

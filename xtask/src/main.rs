@@ -1,7 +1,8 @@
-//! Tasks of this repository: `cargo xtask test` and `cargo xtask bench`.
+//! Tasks of this repository: `cargo xtask test`, `cargo xtask bench` and `cargo xtask dist`.
 #![forbid(unsafe_code)]
 
 mod bench;
+mod dist;
 mod machine;
 mod place;
 mod rooms;
@@ -20,6 +21,11 @@ cargo xtask test [ROOM...] [--without ROOM]... [-- FILTER...]
 cargo xtask bench [--quick]
     Measures donjon beside bubblewrap, crun, runc and the floor, and writes benches/README.md (with --quick, a
     few rounds only, and the table to the standard output).
+
+cargo xtask dist
+    Makes target/dist: the static release binary, manual pages, completions for bash, zsh and fish, and a Debian
+    package of all that; looks at it again, and prints sizes and SHA-256 sums. Dated by the commit, or by
+    SOURCE_DATE_EPOCH; DEBFULLNAME and DEBEMAIL name the package's maintainer.
 ";
 
 fn main() -> ExitCode {
@@ -28,6 +34,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["test", rest @ ..] => rooms::test(rest),
         ["bench", rest @ ..] => bench::bench(rest),
+        ["dist", rest @ ..] => dist::dist(rest),
         ["bench-rounds", rest @ ..] => bench::rounds::main(rest).map(|()| true),
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");

@@ -20,9 +20,9 @@ fn containers() -> Arg {
     container().action(ArgAction::Append).num_args(1..)
 }
 
-/// Reads the words after the command's name; the first word is that name.
-pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invocation, Stop> {
-    let command = match name {
+/// The arguments of the command of this name.
+pub fn define(name: &str, command: Command) -> Command {
+    match name {
         "exec" => super::oci::exec_options(command)
             .override_usage("donjon exec [OPTION...] CONTAINER COMMAND [ARGUMENT...]")
             .arg(flag("interactive", Some('i'), "Pass standard input in"))
@@ -91,8 +91,12 @@ pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invoc
         "top" => command.arg(format()).arg(container()),
         "doctor" => command.arg(format()),
         _ => command,
-    };
-    let given = &mut Given(command.try_get_matches_from(words)?);
+    }
+}
+
+/// Reads the words after the command's name; the first word is that name.
+pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invocation, Stop> {
+    let given = &mut Given(define(name, command).try_get_matches_from(words)?);
     Ok(match name {
         "exec" => Invocation::Exec(exec(given)?),
         "ps" => {

@@ -8,6 +8,8 @@ mod explain;
 pub mod globals;
 pub mod oci;
 mod run;
+mod setup;
+pub mod whole;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::commands::{Failure, Format};
 use globals::Globals;
 
 pub use run::RunArgs;
+pub use setup::SetupArgs;
 
 /// A whole command line.
 #[derive(Debug)]
@@ -50,6 +53,7 @@ pub enum Invocation {
     Explain { container: Option<String>, format: Format },
     Trace(Box<RunArgs>),
     Oci(oci::Oci),
+    Setup(SetupArgs),
     Version,
 }
 
@@ -87,7 +91,7 @@ pub struct ExecArgs {
 }
 
 /// Every command with its one line, in the order of the help text.
-const COMMANDS: [(&str, &str); 28] = [
+const COMMANDS: [(&str, &str); 29] = [
     ("run", "Run a program in a new container"),
     ("exec", "Run a further program in a running container"),
     ("ps", "List containers"),
@@ -114,6 +118,7 @@ const COMMANDS: [(&str, &str); 28] = [
     ("features", "OCI: tell what this runtime can do"),
     ("checkpoint", "OCI: not there yet"),
     ("restore", "OCI: not there yet"),
+    ("setup", "Make podman, docker, containerd or CRI-O use donjon as an OCI runtime"),
     ("version", "Print the version"),
     ("help", "Print this text, or that of a command"),
 ];
@@ -180,8 +185,8 @@ fn parse_command(
         "run" if oci::run_is_meant(&globals, &words) => oci::parse(name, named(name, about), words)?,
         "run" => Invocation::Run(Box::new(run::parse(named(name, about), words)?)),
         "explain" => explain::parse(named(name, about), words)?,
-        "create" | "start" | "state" | "delete" | "list" | "pause" | "resume" | "update" | "events"
-        | "spec" | "features" | "checkpoint" | "restore" => oci::parse(name, named(name, about), words)?,
+        name if oci::is_command(name) => oci::parse(name, named(name, about), words)?,
+        "setup" => setup::parse(named(name, about), words)?,
         other => containers::parse(other, named(name, about), words)?,
     };
     Ok(CommandLine { globals, invocation })
@@ -224,9 +229,9 @@ fn terminal_width() -> usize {
         .map_or(100, |size| usize::from(size.ws_col).max(60))
 }
 
-/// `donjon` alone, `donjon --help`, `donjon --version`, and words that are no command.
-fn overview(words: Vec<OsString>) -> Stop {
-    let mut command = Command::new("donjon")
+/// donjon's own definition, without the commands.
+fn program() -> Command {
+    Command::new("donjon")
         .about("Runs untrusted programs behind every wall that Linux has, and gives root to no one")
         .override_usage("donjon [GLOBAL OPTION...] COMMAND [OPTION...]")
         .disable_help_subcommand(true)
@@ -248,7 +253,12 @@ fn overview(words: Vec<OsString>) -> Stop {
                 .action(ArgAction::SetTrue)
                 .help("Print the version"),
         )
-        .after_help("donjon COMMAND --help tells more. First steps: donjon doctor; donjon run host -- id");
+        .after_help("donjon COMMAND --help tells more. First steps: donjon doctor; donjon run host -- id")
+}
+
+/// `donjon` alone, `donjon --help`, `donjon --version`, and words that are no command.
+fn overview(words: Vec<OsString>) -> Stop {
+    let mut command = program();
     for (name, about) in COMMANDS {
         command = command.subcommand(Command::new(name).about(about));
     }

@@ -118,8 +118,17 @@ pub fn run_is_meant(globals: &Globals, words: &[OsString]) -> bool {
     }
 }
 
+/// Whether this is a command of the OCI runtime alone.
+pub fn is_command(name: &str) -> bool {
+    const ALONE: [&str; 13] = [
+        "create", "start", "state", "delete", "list", "pause", "resume", "update", "events", "spec",
+        "features", "checkpoint", "restore",
+    ];
+    ALONE.contains(&name)
+}
+
 /// Adds the arguments of a command.
-fn define(name: &str, command: Command) -> Command {
+pub fn define(name: &str, command: Command) -> Command {
     match name {
         "create" | "run" => {
             let mut command = command.args(CREATION.map(option)).arg(id());

@@ -239,6 +239,11 @@ fn definition(command: Command, wanted: &dyn Fn(&Definition) -> bool) -> Command
         )
 }
 
+/// All arguments.
+pub fn define(command: Command) -> Command {
+    definition(command, &|_| true)
+}
+
 /// Reads the words after the command's name; the first word is that name.
 pub fn parse(command: Command, given_words: Vec<OsString>) -> Result<RunArgs, Stop> {
     // Most command lines use few of the sixty options, and each that is defined costs a start its time: at first only

@@ -80,3 +80,25 @@ fn exec_takes_everything_after_the_container_as_the_program() {
     assert!(args.interactive && args.terminal && args.env == [("X".to_string(), "y".to_string())]);
     assert!(line(&["exec", "web"]).is_err());
 }
+
+#[test]
+fn the_whole_definition_says_what_every_commands_help_says() {
+    let whole = whole::definition();
+    for (name, _) in COMMANDS.iter().filter(|(n, _)| *n != "help") {
+        let mut command = whole.find_subcommand(name).unwrap_or_else(|| panic!("{name} is missing")).clone();
+        assert_eq!(command.render_help().to_string(), line(&[name, "--help"]).unwrap_err(), "{name}");
+    }
+}
+
+#[test]
+fn setup_names_an_engine_and_takes_absolute_paths_alone() {
+    let Ok(Invocation::Setup(args)) = line(&["setup", "docker", "--default", "--path", "/usr/bin/donjon"])
+    else {
+        panic!()
+    };
+    assert!(args.default && !args.apply);
+    assert_eq!(args.path.as_deref(), Some(std::path::Path::new("/usr/bin/donjon")));
+    assert!(line(&["setup"]).unwrap_err().contains("ENGINE"));
+    assert!(line(&["setup", "lxc"]).unwrap_err().contains("containerd"));
+    assert!(line(&["setup", "podman", "--path", "donjon"]).unwrap_err().contains("absolute"));
+}

@@ -10,6 +10,7 @@ mod logs;
 mod oci;
 mod ps;
 mod run;
+pub mod setup;
 mod table;
 mod usage;
 
@@ -73,6 +74,7 @@ pub fn run(line: CommandLine) -> Result<u8, Failure> {
         Invocation::Top { container, format } => usage::top(&open()?, &container, format)?,
         Invocation::Doctor { format } => return doctor::run(format),
         Invocation::Explain { container, format } => explain::run(&open()?, container.as_deref(), format)?,
+        Invocation::Setup(args) => setup::run(&args)?,
         Invocation::Version => write!(std::io::stdout(), "{}", crate::args::version())?,
     }
     Ok(0)
