@@ -77,13 +77,16 @@ pub(super) fn layer() -> &'static Path {
     })
 }
 
+/// Where Debian's packages put programs; what was put into `/usr/local` is not what is tested.
+const PROGRAMS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The `PATH` of the image.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A command with nothing of the developer's environment.
 pub(super) fn bare(program: &str, home: &Path) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", PATH).env("HOME", home).env("TMPDIR", base().join("tmp"));
+    command.env_clear().env("PATH", PROGRAMS).env("HOME", home).env("TMPDIR", base().join("tmp"));
     command
 }
 
