@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use crate::run::Run;
@@ -60,7 +60,11 @@ impl Terminal {
 
     /// Runs donjon on this terminal, as a shell would: in a session of its own, in the foreground.
     pub fn run(self, run: Run<'_>) -> TerminalRun {
-        let mut command = run.command();
+        self.start(run.command())
+    }
+
+    /// The same for any command.
+    pub fn start(self, mut command: Command) -> TerminalRun {
         let stdio = || self.slave.try_clone().expect("another descriptor of the terminal");
         command.stdin(stdio()).stdout(stdio()).stderr(stdio());
         // SAFETY: two plain system calls. Descriptor 0 is the terminal by then.

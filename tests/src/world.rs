@@ -32,7 +32,7 @@ pub struct World {
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// What `cargo xtask test` said in the environment.
-pub(crate) fn told(name: &str) -> String {
+pub fn told(name: &str) -> String {
     match std::env::var(name) {
         Ok(value) => value,
         Err(_) => panic!("{name} is not set: run these tests with `cargo xtask test`"),

@@ -1,0 +1,69 @@
+//! Nothing of a container is left when its engine has removed it.
+
+use std::fs;
+use std::path::Path;
+
+use donjon_tests::{eventually, mount_table};
+
+use crate::for_engines;
+use crate::house::{Client, Engine};
+
+for_engines!([podman, rootless, docker] {
+    nothing_is_left_of_a_container,
+    nothing_is_left_of_a_container_that_could_not_start,
+});
+
+/// Everything on the machine whose name has this id in it.
+fn left(id: &str) -> Vec<String> {
+    let mut found: Vec<String> =
+        mount_table().lines().filter(|l| l.contains(id)).map(str::to_string).collect();
+    for root in ["/sys/fs/cgroup", "/run/donjon", "/run/runc", "/run/donjon-clients/rootless/runtime/donjon"]
+    {
+        walk(Path::new(root), id, 6, &mut found);
+    }
+    for process in fs::read_dir("/proc").expect("/proc").flatten() {
+        let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&arguments).contains(id) {
+            found.push(String::from_utf8_lossy(&arguments).replace('\0', " "));
+        }
+    }
+    found
+}
+
+fn walk(dir: &Path, id: &str, depth: u32, found: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) && depth > 0 {
+            if entry.file_name().to_string_lossy().contains(id) {
+                found.push(entry.path().display().to_string());
+            }
+            walk(&entry.path(), id, depth - 1, found);
+        }
+    }
+}
+
+#[track_caller]
+fn nothing_left(client: Client, id: &str) {
+    assert!(eventually(10, || left(id).is_empty()), "{client:?} left {:#?}", left(id));
+}
+
+fn nothing_is_left_of_a_container(engine: Engine) {
+    engine.each(|client| {
+        let container = client.idle(&[]);
+        let id = container.told("{{.Id}}");
+        container.exec(&[], &["true"]).succeeds();
+        container.exec(&["-d"], &["sleep", "300"]).succeeds();
+        assert!(!left(&id).is_empty(), "this test can't tell");
+        container.go(&["rm", "-f"]).succeeds();
+        nothing_left(client, &id);
+    });
+}
+
+fn nothing_is_left_of_a_container_that_could_not_start(engine: Engine) {
+    engine.each(|client| {
+        let container = client.create(&[], &["/no/such"]);
+        let id = container.told("{{.Id}}");
+        container.go(&["start"]).fails();
+        container.go(&["rm", "-f"]).succeeds();
+        nothing_left(client, &id);
+    });
+}
