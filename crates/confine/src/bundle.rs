@@ -15,10 +15,12 @@ use crate::error::SpecError;
 use crate::extensions::{Extensions, Origin};
 use crate::host::Host;
 use crate::layers::namespaces::paths::{self, Namespaces};
-use crate::layers::{capabilities, descriptors, seccomp};
+use crate::layers::scheduling::Moment;
+use crate::layers::{apparmor, capabilities, descriptors, scheduling, seccomp, selinux};
 use crate::layers::{
     devices, identity, keyring, landlock, lifecycle, limits, mounts, namespaces, program, rootfs,
 };
+use crate::outside;
 use crate::plan::{Draft, IdMaps, Layer, Op, Plan, Slot};
 
 /// What the command line of an OCI runtime adds to a bundle.
@@ -55,8 +57,9 @@ impl Plan {
         let all = Namespaces::of_bundle(spec)?;
         let id_maps = identity::id_maps(spec, host)?;
         lifecycle::check(spec)?;
-        let mut draft = Draft::default();
+        let mut draft = Draft { origin: Origin::Bundle, no_pivot: options.no_pivot, ..Draft::default() };
         paths::plan_forerunner(&all, &mut draft);
+        outside::plan(process, &mut draft)?;
         identity::plan_bundle_ids(&id_maps, process, spec, &mut draft)?;
         paths::plan(&all, &mut draft);
         namespaces::plan(spec, &mut draft)?;
@@ -100,15 +103,20 @@ impl Plan {
         namespaces: u64,
     ) -> Result<Plan, SpecError> {
         let ext = extensions(spec)?;
-        let mut draft = Draft::default();
+        let mut draft = Draft { origin: Origin::Bundle, ..Draft::default() };
+        outside::plan(process, &mut draft)?;
+        scheduling::plan_affinity(process, Moment::Before, &mut draft)?;
         draft.add(
             Layer::Cgroups,
             "linux.cgroupsPath",
             Op::AwaitParent { why: "the parent has put it into the container's cgroups" },
         );
+        scheduling::plan_affinity(process, Moment::After, &mut draft)?;
+        mounts::handle::plan_further(process, &mut draft);
         namespaces::plan_join_flags(namespaces, &mut draft);
         identity::plan_joined_ids(&mut draft);
         devices::plan_exec_terminal(process, &mut draft);
+        devices::plan_terminal_size(process, &mut draft)?;
         plan_process(spec, &ext, process, host, &IdMaps::None, options, true, &mut draft)?;
         Ok(Plan {
             clone_flags: 0,
@@ -140,10 +148,17 @@ fn plan_process(
     draft: &mut Draft,
 ) -> Result<(), SpecError> {
     limits::plan_rlimits(process, ext, 0, draft)?;
+    if !further {
+        scheduling::plan_first(spec, draft)?;
+    }
+    scheduling::plan(process, draft)?;
+    apparmor::plan(process, draft)?;
+    selinux::plan(process, draft)?;
     if !options.no_new_keyring && !further {
         keyring::plan(draft);
     }
     descriptors::plan_stdio(process, draft);
+    descriptors::plan_stdio_owner(process, draft);
     capabilities::plan_bounding(process, draft)?;
     identity::plan_process_ids(process, spec, id_maps, Origin::Bundle, draft)?;
     let filtered = ext.landlock || spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some());

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::channel::{self, message};
 use crate::hooks::Hooks;
 use crate::layers::rootfs::Mounted;
+use crate::layers::{apparmor, scheduling, selinux};
 use crate::layers::{
     capabilities, descriptors, devices, identity, keyring, landlock, lifecycle, limits, mounts, namespaces,
     overlay, program, rootfs, seccomp,
@@ -72,6 +73,8 @@ pub(crate) struct Context<'a> {
     walls: [u64; 16],
     /// Whether the private procfs handle is a descriptor of the mount that became `/proc`.
     pub proc_attached: bool,
+    /// The root is an engine's own directory: mount points are made wherever it says, as it expects.
+    pub as_written: bool,
     pub found: Option<usize>,
     pub hooks: &'a Hooks,
 }
@@ -107,6 +110,7 @@ impl<'a> Context<'a> {
             own_ram_count: 0,
             walls: [0; 16],
             proc_attached: false,
+            as_written: false,
             found: None,
             hooks,
         }
@@ -137,7 +141,7 @@ impl<'a> Context<'a> {
 
     /// An error unless `dir` lies in the container's own RAM, or in its root.
     pub fn is_own_ram(&self, dir: BorrowedFd<'_>) -> Result<(), Errno> {
-        if crate::hooks::naive() {
+        if crate::hooks::naive() || self.as_written {
             return Ok(());
         }
         let device = rootfs::device_of(dir)?;
@@ -256,12 +260,12 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
             true => mounts::mask(ctx, path),
             false => Ok(()),
         },
-        Op::ReadOnly { path } => match ctx.protects("readonly-paths") {
-            true => mounts::read_only(ctx, path),
+        Op::ReadOnly { path, attrs } => match ctx.protects("readonly-paths") {
+            true => mounts::read_only(ctx, path, *attrs),
             false => Ok(()),
         },
         Op::Seal { slot, .. } => mounts::seal(ctx, *slot),
-        Op::ProcHandle { group } => mounts::proc_handle(ctx, group),
+        Op::ProcHandle { group } => mounts::handle::proc_handle(ctx, group),
         Op::Device { name, host, major, minor } => devices::device(ctx, name, host, *major, *minor),
         Op::DeviceLink { name, target } => devices::link(ctx, name, target),
         Op::Terminal => devices::terminal(ctx),
@@ -272,7 +276,7 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         {
             Ok(())
         }
-        Op::Sysctl { path, value } => limits::sysctl(ctx, path, value),
+        Op::Sysctl { path, value } => mounts::handle::write(ctx, path, value.to_bytes()),
         Op::OomScoreAdj(value) => limits::oom_score_adj(ctx, value),
         Op::SessionKeyring => match ctx.protects("keyring") {
             true => keyring::session_keyring(),
@@ -300,6 +304,27 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::AwaitHooks => lifecycle::await_hooks(ctx),
         Op::Hook(hook) => lifecycle::run_hook(ctx, hook),
         Op::AwaitStart => lifecycle::await_start(ctx),
+        Op::ByParent(_) => Ok(()),
+        Op::StartPropagation(propagation) => rootfs::in_place::start_propagation(ctx, *propagation),
+        Op::ProcOrCallers { group } => mounts::handle::proc_or_callers(ctx, group),
+        Op::CallersProc => mounts::handle::callers_proc(ctx),
+        Op::RootInPlace { source } => rootfs::in_place::root_in_place(ctx, *source),
+        Op::MakeWorkingDirectory { path } => rootfs::in_place::make_working_directory(ctx, path),
+        Op::MoveRoot => rootfs::in_place::move_root(ctx),
+        Op::RootPropagation(propagation) => rootfs::in_place::root_propagation(ctx, *propagation),
+        Op::MountAsWritten(mount) => mounts::as_written::mount(ctx, mount),
+        Op::Node(node) => devices::nodes::make(ctx, node),
+        Op::Link(link) => devices::nodes::link(ctx, link),
+        Op::TerminalSize { rows, columns } => devices::terminal_size(*rows, *columns),
+        Op::ExactRlimit { resource, soft, hard, .. } => limits::exact_rlimit(*resource, *soft, *hard),
+        Op::Scheduler { attr, .. } => donjon_sys::scheduling::sched_setattr(*attr),
+        Op::IoPriority { class, priority } => donjon_sys::scheduling::ioprio_set(*class, *priority),
+        Op::MemoryPolicy { mode, nodes, .. } => donjon_sys::scheduling::set_mempolicy(*mode, nodes),
+        Op::Personality { persona } => donjon_sys::scheduling::personality(*persona),
+        Op::Affinity { cpus, .. } => scheduling::affinity(cpus),
+        Op::Apparmor { command } => apparmor::on_exec(ctx, command),
+        Op::Selinux { label } => selinux::on_exec(ctx, label),
+        Op::StdioOwner { uid } => descriptors::stdio_owner(*uid),
     }
     .map(|()| Next::Step)
 }

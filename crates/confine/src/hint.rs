@@ -37,6 +37,16 @@ pub(crate) fn for_step(layer: Layer, what: &str, errno: Errno) -> Option<&'stati
         (Layer::Rootfs, Errno::INVAL) if what.contains("pivot") => {
             "the root of this machine is an initial ramfs, which can't be left: donjon needs a real mounted root"
         }
+        (Layer::Apparmor, _) => {
+            "AppArmor is not active on this machine, or has no such profile: see /sys/kernel/security/apparmor/profiles"
+        }
+        (Layer::Selinux, _) => {
+            "SELinux is not active on this machine, or its policy does not know the context"
+        }
+        (Layer::Scheduling, Errno::PERM) => "it needs CAP_SYS_NICE over the machine",
+        (Layer::Limits, Errno::PERM) if what.starts_with("RLIMIT") => {
+            "raising a hard limit needs CAP_SYS_RESOURCE over the machine"
+        }
         (Layer::Landlock, _) => "donjon doctor tells what this kernel's Landlock can do",
         (Layer::Seccomp, Errno::BUSY) => {
             "this process already runs under a seccomp filter with a listener, and the kernel allows one"

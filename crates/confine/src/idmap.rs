@@ -9,6 +9,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
 use crate::error::StartError;
+use crate::layers::mounts::as_written::IdMap;
+use crate::layers::namespaces;
 use crate::layers::rootfs::clone_tree;
 use crate::plan::Layer;
 use crate::resolve;
@@ -62,28 +64,40 @@ fn helper(program: &str, ranges: &str, pid: Pid, maps: &Maps) -> Result<(), Star
     Err(fail(format!("{program} refused: {}", words.lines().next().unwrap_or("no reason given"))))
 }
 
-/// A detached mount of a host source whose owners are shown through the id map of process `pid`. Only root over
-/// the file system's user namespace may make one, so the parent does, and hands it to the child.
+/// A mount that the parent makes for the child.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Index of the host source.
+    pub source: usize,
+    /// With the mounts below it.
+    pub recursive: bool,
+    /// Owners are shown through this map; true: also those of the mounts below.
+    pub idmap: Option<(&'a IdMap, bool)>,
+}
+
+/// A detached mount of a host source, made where the host's mounts are: one that shares with the host's, or whose owners
+/// are shown through an id map. Only root over the file system's user namespace may make the latter, so the parent does,
+/// and hands it to the child, process `pid`.
 pub(crate) fn mount(
     source: &OpenSource,
     pid: Pid,
-    recursive: bool,
+    wanted: &Wanted<'_>,
     field: &str,
 ) -> Result<OwnedFd, StartError> {
     let path: &CStr = &source.path;
     let fail = |errno: rustix::io::Errno| {
-        let error = StartError::new(
-            Layer::Mounts,
-            format!("show the owners of {} through the id map", path.to_string_lossy()),
-            errno,
-        )
-        .field(field);
-        if errno == rustix::io::Errno::INVAL {
-            error.hint(
+        let path = path.to_string_lossy();
+        let what = match wanted.idmap {
+            Some(_) => format!("show the owners of {path} through the id map"),
+            None => format!("share the mounts of {path} with the host"),
+        };
+        let error = StartError::new(Layer::Mounts, what, errno).field(field);
+        match errno {
+            rustix::io::Errno::INVAL if wanted.idmap.is_some() => error.hint(
                 "this file system or kernel has no id-mapped mounts (ext4, xfs, btrfs have them; tmpfs from Linux 6.3)",
-            )
-        } else {
-            error
+            ),
+            rustix::io::Errno::PERM => error.hint("only root of this machine, or of the mount's own user namespace, may"),
+            _ => error,
         }
     };
     let file = resolve::canonical(path, OFlags::PATH).map_err(fail)?;
@@ -91,14 +105,42 @@ pub(crate) fn mount(
     if (stat.st_dev, stat.st_ino) != source.identity {
         return Err(fail(rustix::io::Errno::STALE));
     }
-    let tree = clone_tree(file.as_fd(), recursive).map_err(fail)?;
-    let userns = rustix::fs::open(
-        format!("/proc/{}/ns/user", pid.as_raw_nonzero()),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(fail)?;
-    let change = SetAttr { set: attr::IDMAP, ..SetAttr::default() };
-    mount_setattr(tree.as_fd(), c"", recursive, change, Some(userns.as_fd())).map_err(fail)?;
+    let tree = clone_tree(file.as_fd(), wanted.recursive).map_err(fail)?;
+    if let Some((map, recursive)) = wanted.idmap {
+        let userns = match map {
+            IdMap::Container => {
+                let path = format!("/proc/{}/ns/user", pid.as_raw_nonzero());
+                rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?
+            }
+            IdMap::Own { uids, gids } => namespace(uids, gids, field)?,
+        };
+        let change = SetAttr { set: attr::IDMAP, ..SetAttr::default() };
+        mount_setattr(tree.as_fd(), c"", recursive, change, Some(userns.as_fd())).map_err(fail)?;
+    }
     Ok(tree)
+}
+
+/// A user namespace that holds nothing but these maps: its only process ends when it has been opened.
+fn namespace(uids: &Maps, gids: &Maps, field: &str) -> Result<OwnedFd, StartError> {
+    let fail = |errno| {
+        StartError::new(Layer::Mounts, "make a user namespace for the mount's id map", errno).field(field)
+    };
+    let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(fail)?;
+    let (pid, pidfd) = donjon_sys::clone::clone3(namespaces::flag::USER, None, || {
+        donjon_sys::process::close_copy(theirs.as_fd());
+        // Until the other end is closed.
+        let _ = rustix::io::read(&ours, &mut [0u8; 1]);
+        0
+    })
+    .map_err(fail)?;
+    let made = write(pid, uids, gids).map_err(|error| error.field(field)).and_then(|()| {
+        let path = format!("/proc/{}/ns/user", pid.as_raw_nonzero());
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)
+    });
+    drop(theirs);
+    let _ = rustix::process::waitid(
+        rustix::process::WaitId::PidFd(pidfd.as_fd()),
+        rustix::process::WaitIdOptions::EXITED,
+    );
+    made
 }

@@ -20,6 +20,7 @@ pub mod hooks;
 pub mod host;
 mod idmap;
 pub mod layers;
+pub mod outside;
 pub mod plan;
 pub mod resolve;
 pub mod spawn;

@@ -10,17 +10,21 @@ use std::path::PathBuf;
 
 use donjon_sys::landlock::RulesetAttr;
 use donjon_sys::process::CStringArray;
+use donjon_sys::scheduling::SchedAttr;
 use oci_spec::runtime::Spec;
+use rustix::thread::CpuSet;
 
 use crate::beside::Network;
 use crate::error::SpecError;
-use crate::extensions::Extensions;
+use crate::extensions::{Extensions, Origin};
 use crate::host::Host;
+use crate::idmap;
 use crate::layers::namespaces::paths::Joined;
 use crate::layers::{
     capabilities, cgroups, descriptors, devices, identity, keyring, landlock, lifecycle, limits, mounts,
     namespaces, program, rootfs, seccomp,
 };
+use crate::outside;
 
 /// A mechanism of isolation; also the name by which `--best-effort` and error messages speak of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +44,9 @@ pub enum Layer {
     Descriptors,
     Seccomp,
     Program,
+    Scheduling,
+    Apparmor,
+    Selinux,
 }
 
 impl Layer {
@@ -60,6 +67,9 @@ impl Layer {
             Layer::Descriptors => "descriptors",
             Layer::Seccomp => "seccomp",
             Layer::Program => "program",
+            Layer::Scheduling => "scheduling",
+            Layer::Apparmor => "apparmor",
+            Layer::Selinux => "selinux",
         }
     }
 }
@@ -156,7 +166,7 @@ pub enum Op {
     // mounts
     Mount(mounts::MountStep),
     Mask { path: CString },
-    ReadOnly { path: CString },
+    ReadOnly { path: CString, attrs: u64 },
     Seal { slot: Slot, path: CString },
     ProcHandle { group: CString },
     // devices
@@ -188,6 +198,28 @@ pub enum Op {
     AwaitHooks,
     Hook(lifecycle::HookStep),
     AwaitStart,
+    // what an engine's specification asks for, and donjon's own never does
+    ByParent(outside::Work),
+    StartPropagation(mounts::table::Propagation),
+    ProcOrCallers { group: CString },
+    CallersProc,
+    RootInPlace { source: usize },
+    MakeWorkingDirectory { path: CString },
+    MoveRoot,
+    RootPropagation(mounts::table::Propagation),
+    MountAsWritten(mounts::as_written::AsWritten),
+    Node(devices::nodes::Node),
+    Link(devices::nodes::Link),
+    TerminalSize { rows: u16, columns: u16 },
+    ExactRlimit { name: &'static str, resource: u32, soft: u64, hard: u64 },
+    Scheduler { attr: SchedAttr, word: &'static str },
+    IoPriority { class: u16, priority: u16 },
+    MemoryPolicy { mode: u32, nodes: Vec<u64>, word: &'static str },
+    Personality { persona: u32 },
+    Affinity { cpus: CpuSet, list: String },
+    Apparmor { command: CString },
+    Selinux { label: CString },
+    StdioOwner { uid: u32 },
 }
 
 /// Where an overlay is attached.
@@ -278,6 +310,10 @@ pub(crate) struct Draft {
     pub sealed: usize,
     pub seals: Vec<(Slot, CString)>,
     pub judged_sources: bool,
+    /// Who wrote the specification.
+    pub origin: Origin,
+    /// The root is moved over the old one.
+    pub no_pivot: bool,
 }
 
 impl Draft {
@@ -444,15 +480,29 @@ impl Plan {
         self.steps.iter().any(|s| matches!(s.op, Op::Terminal))
     }
 
-    /// Sources that the parent has to mount through the id map, with whether mounts below are included.
-    pub(crate) fn idmapped_sources(&self) -> impl Iterator<Item = (usize, bool)> + '_ {
-        self.steps.iter().filter_map(|step| match &step.op {
-            Op::Overlay { source, idmap: true, .. } => Some((*source, false)),
-            Op::BindRoot { source, idmap: true } => Some((*source, true)),
+    /// Mounts that the parent has to make, because only it may or because it must be done where the host's mounts are.
+    pub(crate) fn made_by_parent(&self) -> impl Iterator<Item = idmap::Wanted<'_>> + '_ {
+        use mounts::as_written::{AsWritten, IdMap, Thing};
+        let container = |source: usize, recursive: bool| idmap::Wanted {
+            source,
+            recursive,
+            idmap: Some((&IdMap::Container, recursive)),
+        };
+        self.steps.iter().filter_map(move |step| match &step.op {
+            Op::Overlay { source, idmap: true, .. } => Some(container(*source, false)),
+            Op::BindRoot { source, idmap: true } => Some(container(*source, true)),
             Op::Mount(mounts::MountStep {
                 what: mounts::What::Bind { source, recursive, idmap: true },
                 ..
-            }) => Some((*source, *recursive)),
+            }) => Some(container(*source, *recursive)),
+            Op::MountAsWritten(AsWritten {
+                thing: Thing::Bind { source, recursive, by_parent: Some(by_parent), .. },
+                ..
+            }) => Some(idmap::Wanted {
+                source: *source,
+                recursive: *recursive,
+                idmap: by_parent.idmap.as_ref().map(|(map, recursive)| (map, *recursive)),
+            }),
             _ => None,
         })
     }

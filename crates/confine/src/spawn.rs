@@ -17,6 +17,7 @@ use crate::error::StartError;
 use crate::hooks::Hooks;
 use crate::idmap;
 use crate::layers::namespaces;
+use crate::outside;
 use crate::plan::{IdMaps, Layer, Links, Op, Plan, Step};
 
 /// A host source that was looked at before the clone: its canonical path, and which file it is.
@@ -167,6 +168,7 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
             _ => Ok(()),
         }
         .and_then(|()| confined.send_idmapped(plan, &sources))
+        .and_then(|()| outside::act(plan, pid))
         .and_then(|()| prepare.map_or(Ok(()), |prepare| prepare(pid)))
         .and_then(|()| confined.go());
         if let Err(error) = ready {
@@ -184,11 +186,12 @@ impl Confined {
     }
 
     fn send_idmapped(&self, plan: &Plan, sources: &[OpenSource]) -> Result<(), StartError> {
-        for (index, recursive) in plan.idmapped_sources() {
+        for wanted in plan.made_by_parent() {
+            let index = wanted.source;
             let (Some(open), Some(source)) = (sources.get(index), plan.sources.get(index)) else { continue };
-            let mount = idmap::mount(open, self.pid, recursive, &source.field)?;
+            let mount = idmap::mount(open, self.pid, &wanted, &source.field)?;
             channel::send(self.channel.as_fd(), message::MOUNT, index as u16, 0, Some(mount.as_fd()))
-                .map_err(|e| StartError::new(Layer::Mounts, "hand an id-mapped mount to the child", e))?;
+                .map_err(|e| StartError::new(Layer::Mounts, "hand a mount to the child", e))?;
         }
         Ok(())
     }

@@ -3,10 +3,14 @@
 use std::fmt;
 
 use donjon_sys::mount::attr;
+use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::layers::capabilities;
+use crate::layers::devices::nodes::Node;
 use crate::layers::identity::Groups;
+use crate::layers::mounts::as_written::{AsWritten, New, Thing};
+use crate::layers::mounts::table::{self, Change, Propagation};
 use crate::layers::mounts::{MountStep, What};
 use crate::plan::{IdMaps, Op, OverlayAt, Plan, Step};
 
@@ -105,7 +109,7 @@ impl fmt::Display for Op {
             Op::Supply { path, .. } => write!(f, "supply {}", text(path)),
             Op::Mount(mount) => mount.fmt(f),
             Op::Mask { path } => write!(f, "mask {}", text(path)),
-            Op::ReadOnly { path } => write!(f, "make {} read-only", text(path)),
+            Op::ReadOnly { path, .. } => write!(f, "make {} read-only", text(path)),
             Op::Seal { path, .. } => write!(f, "make {} read-only, now that it is furnished", text(path)),
             Op::ProcHandle { .. } => write!(f, "private procfs handle, hidepid"),
             Op::Device { name, major, minor, .. } => {
@@ -151,6 +155,46 @@ impl fmt::Display for Op {
             Op::AwaitHooks => write!(f, "wait until the hooks outside have run"),
             Op::Hook(hook) => write!(f, "run the hook {}", text(&hook.path)),
             Op::AwaitStart => write!(f, "wait for start"),
+            Op::ByParent(work) => write!(f, "the parent: {work}"),
+            Op::StartPropagation(propagation) => {
+                write!(
+                    f,
+                    "every mount {}: nothing that is mounted from now on reaches the host",
+                    shares(*propagation)
+                )
+            }
+            Op::ProcOrCallers { .. } => write!(f, "private procfs handle"),
+            Op::CallersProc => write!(f, "a handle of the caller's procfs"),
+            Op::RootInPlace { .. } => write!(f, "the tree over itself, to become the root"),
+            Op::MakeWorkingDirectory { path } => write!(f, "make {} if it is missing", text(path)),
+            Op::MoveRoot => write!(f, "move the root over the old one, and change into it"),
+            Op::RootPropagation(propagation) => write!(f, "the root is {}", shares(*propagation)),
+            Op::MountAsWritten(mount) => mount.fmt(f),
+            Op::Node(node) => node.fmt(f),
+            Op::Link(link) => write!(f, "link {} -> {}", text(&link.place.path), text(&link.target)),
+            Op::TerminalSize { rows, columns } => write!(f, "terminal of {rows} lines and {columns} columns"),
+            Op::Scheduler { attr, word } => {
+                write!(f, "{word}, nice {}, priority {}", attr.nice, attr.priority)?;
+                match attr.deadline {
+                    0 => Ok(()),
+                    until => write!(f, ", {} of {} ns until {until} ns", attr.runtime, attr.period),
+                }
+            }
+            Op::IoPriority { class, priority } => {
+                let words = ["none", "real time", "best effort", "idle"];
+                let word = words.get(usize::from(*class)).unwrap_or(&"none");
+                write!(f, "input and output: {word}, priority {priority}")
+            }
+            Op::MemoryPolicy { word, .. } => write!(f, "memory policy {word}"),
+            Op::Personality { persona: 8 } => write!(f, "personality LINUX32"),
+            Op::Personality { .. } => write!(f, "personality LINUX"),
+            Op::Affinity { list, .. } => write!(f, "processors {list}"),
+            Op::Apparmor { command } => write!(f, "AppArmor profile for the program: {}", text(command)),
+            Op::Selinux { label } => write!(f, "SELinux context for the program: {}", text(label)),
+            Op::StdioOwner { uid } => write!(f, "standard input, output and error belong to user {uid}"),
+            Op::ExactRlimit { name, soft, hard, .. } => {
+                write!(f, "{name} exactly {} (hard {})", limit(*soft), limit(*hard))
+            }
         }
     }
 }
@@ -196,6 +240,92 @@ impl fmt::Display for MountStep {
     }
 }
 
+/// Propagation in the words of `mount(8)`.
+fn shares(propagation: Propagation) -> String {
+    let word = match propagation.flag {
+        table::MS_SHARED => "shared",
+        table::MS_SLAVE => "slave",
+        table::MS_UNBINDABLE => "unbindable",
+        _ => "private",
+    };
+    format!("{}{word}", if propagation.recursive { "r" } else { "" })
+}
+
+/// What becomes of attributes, each with an `r` before it where the mounts below change as well.
+fn changes(change: Change, recursive: bool) -> Vec<String> {
+    let r = if recursive { "r" } else { "" };
+    let names = [
+        (attr::RDONLY, "ro", "rw"),
+        (attr::NOSUID, "nosuid", "suid"),
+        (attr::NODEV, "nodev", "dev"),
+        (attr::NOEXEC, "noexec", "exec"),
+        (attr::NODIRATIME, "nodiratime", "diratime"),
+        (attr::NOSYMFOLLOW, "nosymfollow", "symfollow"),
+    ];
+    let mut words: Vec<String> = names
+        .iter()
+        .filter_map(|(bit, set, clear)| match (change.set & bit != 0, change.clear & bit != 0) {
+            (true, _) => Some(format!("{r}{set}")),
+            (_, true) => Some(format!("{r}{clear}")),
+            _ => None,
+        })
+        .collect();
+    match (change.set & attr::ATIME, change.clear & attr::ATIME) {
+        (attr::NOATIME, _) => words.push(format!("{r}noatime")),
+        (attr::STRICTATIME, _) => words.push(format!("{r}strictatime")),
+        (0, attr::ATIME) => words.push(format!("{r}relatime")),
+        _ => {}
+    }
+    words
+}
+
+impl fmt::Display for AsWritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.target.to_string_lossy();
+        let mut words = changes(self.change, false);
+        words.extend(changes(self.below, true));
+        words.extend(self.propagation.iter().map(|p| shares(*p)));
+        let mut parameters = |new: &New| {
+            words.extend(new.params.iter().map(|(key, value)| match value {
+                Some(value) => format!("{}={}", key.to_string_lossy(), value.to_string_lossy()),
+                None => key.to_string_lossy().into_owned(),
+            }));
+            words.extend(new.copy_up.then(|| "tmpcopyup".to_string()));
+        };
+        match &self.thing {
+            Thing::New(new) | Thing::Cgroups { new, .. } => {
+                parameters(new);
+                write!(f, "mount {} at {target} ({})", new.fstype.to_string_lossy(), words.join(","))
+            }
+            Thing::Remount(new) => {
+                parameters(new);
+                write!(f, "change the mount at {target} ({})", words.join(","))
+            }
+            Thing::Bind { recursive, by_parent, .. } => {
+                let below = if *recursive { " with the mounts below it" } else { "" };
+                let owners = match by_parent.as_ref().map(|p| p.idmap.is_some()) {
+                    Some(true) => ", owners through an id map",
+                    _ => "",
+                };
+                write!(f, "bind at {target}{below} ({}){owners}", words.join(","))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (major, minor) = self.number;
+        let kind = match self.kind {
+            FileType::BlockDevice => format!("block {major}:{minor}"),
+            FileType::Fifo => "fifo".to_string(),
+            _ => format!("char {major}:{minor}"),
+        };
+        let how = if self.bound { "the host's device" } else { "device" };
+        write!(f, "{how} {} ({kind}, mode {:04o})", self.place.path.to_string_lossy(), self.mode)
+    }
+}
+
 fn namespace_names(flags: u64) -> Vec<&'static str> {
     use crate::layers::namespaces::flag;
     [
@@ -220,6 +350,8 @@ impl Plan {
         let index = match op {
             Op::Overlay { source, .. } | Op::BindRoot { source, .. } => *source,
             Op::Mount(MountStep { what: What::Bind { source, .. }, .. }) => *source,
+            Op::RootInPlace { source } => *source,
+            Op::MountAsWritten(AsWritten { thing: Thing::Bind { source, .. }, .. }) => *source,
             _ => return None,
         };
         self.sources.get(index).map(|s| s.path.display().to_string())

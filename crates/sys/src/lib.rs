@@ -13,4 +13,5 @@ pub mod landlock;
 pub mod mount;
 pub mod process;
 pub mod ptrace;
+pub mod scheduling;
 pub mod seccomp;

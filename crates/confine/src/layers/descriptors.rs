@@ -19,6 +19,35 @@ pub(crate) fn plan_stdio(process: &Process, draft: &mut Draft) {
     }
 }
 
+/// The step that lets the program of an engine's container open its standard input, output and error again, by
+/// `/proc/self/fd`: they belong to whoever runs the engine.
+pub(crate) fn plan_stdio_owner(process: &Process, draft: &mut Draft) {
+    let uid = process.user().uid();
+    draft.add(Layer::Descriptors, "process.user.uid", Op::StdioOwner { uid });
+}
+
+/// Gives them to user `uid`. The null device stays root's, and what can't be given away stays as it is: a file of somebody
+/// who is not mapped, a read-only file system, a socket that has no owner.
+pub(crate) fn stdio_owner(uid: u32) -> Result<(), Errno> {
+    use rustix::fs::{FileType, Uid, fchown, fstat, major, minor};
+    for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let stat = match fstat(fd) {
+            Err(Errno::BADF) => continue,
+            other => other?,
+        };
+        let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
+        if null || stat.st_uid == uid {
+            continue;
+        }
+        match fchown(fd, Some(Uid::from_raw(uid)), None) {
+            Ok(()) | Err(Errno::INVAL | Errno::PERM | Errno::ROFS | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 /// The last step before the filter: descriptors from `keep` on go.
 pub(crate) fn plan_close(keep: u32, draft: &mut Draft) {
     draft.add(Layer::Descriptors, "", Op::CloseDescriptors { keep });

@@ -7,18 +7,17 @@
 //! **Can't stop**: use of memory and CPU time by many processes together. That takes a cgroup (`cgroups`).
 
 use std::ffi::CStr;
-use std::os::fd::AsFd;
 
 use oci_spec::runtime::{LinuxNamespaceType, PosixRlimitType, Process, Spec};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 
 use crate::child::Context;
 use crate::error::SpecError;
-use crate::extensions::Extensions;
-use crate::plan::{Draft, Layer, Op, Slot};
+use crate::extensions::{Extensions, Origin};
+use crate::plan::{Draft, Layer, Op};
 
+use super::mounts::handle;
 use super::namespaces;
 
 /// Per-user-namespace ceilings that are set to zero: nothing of the kind can be made inside. Mount namespaces are
@@ -53,8 +52,32 @@ pub(crate) struct Sysctl {
     pub value: std::ffi::CString,
 }
 
+/// The path below `/proc/sys` of a setting: its parts are separated by what comes first of `.` and `/`, and the other may
+/// be a part of a name (`net/ipv4/conf/eth0.100/forwarding`, `net.ipv4.conf.eth0/100.forwarding`).
+fn path_of(key: &str, origin: Origin) -> Option<String> {
+    let first = key.find(['.', '/']).and_then(|at| key.as_bytes().get(at))?;
+    let path: String = match (first, origin) {
+        (b'/', Origin::Donjon) => return None,
+        (b'/', Origin::Bundle) => key.to_string(),
+        (_, Origin::Donjon) if key.contains('/') => return None,
+        _ => key
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
+    };
+    path.split('/').all(|part| !matches!(part, "" | "." | "..")).then_some(path)
+}
+
 /// The specification's settings, each checked to belong to a namespace of the container's own.
-pub(crate) fn sysctls(spec: &Spec) -> Result<Vec<Sysctl>, SpecError> {
+pub(crate) fn sysctls(spec: &Spec, origin: Origin) -> Result<Vec<Sysctl>, SpecError> {
     let all = spec.linux().as_ref().and_then(|l| l.sysctl().as_ref());
     let mut sorted: Vec<_> = all.into_iter().flatten().collect();
     sorted.sort();
@@ -62,25 +85,20 @@ pub(crate) fn sysctls(spec: &Spec) -> Result<Vec<Sysctl>, SpecError> {
         .into_iter()
         .map(|(key, value)| {
             let field = format!("linux.sysctl[{key}]");
-            let namespace = owner(key).ok_or_else(|| {
-                SpecError::new(
-                    Layer::Limits,
-                    field.clone(),
-                    "is a setting of the whole machine, not of a namespace",
-                )
-            })?;
-            if !namespaces::is_new(spec, namespace) {
-                return Err(SpecError::new(
-                    Layer::Limits,
-                    field,
-                    format!("needs a {namespace} namespace of its own"),
-                ));
+            let refuse = |what: String| SpecError::new(Layer::Limits, field.clone(), what);
+            let dotted = path_of(key, origin).map(|path| path.replace('/', "."));
+            let namespace = owner(dotted.as_deref().unwrap_or(key))
+                .ok_or_else(|| refuse("is a setting of the whole machine, not of a namespace".to_string()))?;
+            let own = match origin {
+                Origin::Donjon => namespaces::is_new(spec, namespace),
+                Origin::Bundle => namespaces::is_private(spec, namespace),
+            };
+            if !own {
+                return Err(refuse(format!("needs a {namespace} namespace of its own")));
             }
-            if key.contains('/') || key.split('.').any(str::is_empty) {
-                return Err(SpecError::new(Layer::Limits, field, "is not a dotted name"));
-            }
+            let path = path_of(key, origin).ok_or_else(|| refuse("is not a dotted name".to_string()))?;
             let value = SpecError::c_string(Layer::Limits, &field, value.as_str())?;
-            Ok(Sysctl { namespace, path: format!("sys/{}", key.replace('.', "/")), value, field })
+            Ok(Sysctl { namespace, path: format!("sys/{path}"), value, field })
         })
         .collect()
 }
@@ -93,7 +111,8 @@ pub(crate) fn plan(
     ext: &Extensions,
     draft: &mut Draft,
 ) -> Result<(), SpecError> {
-    for sysctl in sysctls(spec)?.into_iter().filter(|s| s.namespace != LinuxNamespaceType::Network) {
+    let early = |s: &Sysctl| s.namespace != LinuxNamespaceType::Network || ext.origin == Origin::Bundle;
+    for sysctl in sysctls(spec, ext.origin)?.into_iter().filter(early) {
         let path = SpecError::c_string(Layer::Limits, &sysctl.field, sysctl.path)?;
         draft.add(Layer::Limits, sysctl.field, Op::Sysctl { path, value: sysctl.value });
     }
@@ -105,7 +124,8 @@ pub(crate) fn plan(
             draft.add(Layer::Limits, "", Op::Sysctl { path, value: c"0".into() });
         }
     }
-    if let Some(adj) = process.oom_score_adj() {
+    // An engine's is written by the parent: lowering it needs a privilege over the machine.
+    if let Some(adj) = process.oom_score_adj().filter(|_| ext.origin == Origin::Donjon) {
         if !(-1000..=1000).contains(&adj) {
             return Err(SpecError::new(
                 Layer::Limits,
@@ -146,7 +166,11 @@ pub(crate) fn plan_rlimits(
         if let (Some(pids), 6) = (most, resource) {
             (soft, hard) = (soft.min(pids), hard.min(pids));
         }
-        draft.add(Layer::Limits, field, Op::Rlimit { name, resource, soft, hard });
+        let op = match draft.origin {
+            Origin::Donjon => Op::Rlimit { name, resource, soft, hard },
+            Origin::Bundle => Op::ExactRlimit { name, resource, soft, hard },
+        };
+        draft.add(Layer::Limits, field, op);
     }
     if let Some(pids) = most.filter(|_| !seen.contains(&6)) {
         draft.add(
@@ -159,7 +183,7 @@ pub(crate) fn plan_rlimits(
 }
 
 /// The kernel's name and number of a resource (`man 2 getrlimit`).
-fn resource(typ: PosixRlimitType) -> (&'static str, u32) {
+pub(crate) fn resource(typ: PosixRlimitType) -> (&'static str, u32) {
     match typ {
         PosixRlimitType::RlimitCpu => ("RLIMIT_CPU", 0),
         PosixRlimitType::RlimitFsize => ("RLIMIT_FSIZE", 1),
@@ -180,10 +204,9 @@ fn resource(typ: PosixRlimitType) -> (&'static str, u32) {
     }
 }
 
-/// Sets one limit. Limits only go down: a hard limit above the caller's is cut to the caller's, as raising it needs
-/// a privilege over the host.
-pub(crate) fn rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
-    let resource = match resource {
+/// The resource with the kernel's number.
+pub(crate) fn numbered(resource: u32) -> Result<Resource, Errno> {
+    Ok(match resource {
         0 => Resource::Cpu,
         1 => Resource::Fsize,
         2 => Resource::Data,
@@ -201,36 +224,28 @@ pub(crate) fn rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
         14 => Resource::Rtprio,
         15 => Resource::Rttime,
         _ => return Err(Errno::INVAL),
-    };
-    let ceiling = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-    let (soft, hard) = (soft.min(ceiling), hard.min(ceiling));
-    let value = |n: u64| (n != u64::MAX).then_some(n);
-    rustix::process::setrlimit(resource, Rlimit { current: value(soft), maximum: value(hard) })
+    })
 }
 
-/// Writes one setting through the private procfs handle (R4): the path is walked without links and may not leave
-/// that procfs.
-pub(crate) fn sysctl(ctx: &Context<'_>, path: &CStr, value: &CStr) -> Result<(), Errno> {
-    write_proc(ctx, path, value)
+/// A limit as the kernel takes it.
+pub(crate) fn value(n: u64) -> Option<u64> {
+    (n != u64::MAX).then_some(n)
+}
+
+/// Sets one limit. Limits only go down: a hard limit above the caller's is cut to the caller's, as raising it needs
+/// a privilege over the host.
+pub(crate) fn rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let ceiling = rustix::process::getrlimit(numbered(resource)?).maximum.unwrap_or(u64::MAX);
+    exact_rlimit(resource, soft.min(ceiling), hard.min(ceiling))
+}
+
+/// Sets one limit to what was asked for, or fails. The parent has raised the hard limit before, where it had to be.
+pub(crate) fn exact_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = Rlimit { current: value(soft), maximum: value(hard) };
+    rustix::process::setrlimit(numbered(resource)?, limit)
 }
 
 /// Writes this process's `oom_score_adj`, which programs inherit.
 pub(crate) fn oom_score_adj(ctx: &Context<'_>, value: &CStr) -> Result<(), Errno> {
-    write_proc(ctx, c"1/oom_score_adj", value)
-}
-
-fn write_proc(ctx: &Context<'_>, path: &CStr, value: &CStr) -> Result<(), Errno> {
-    use rustix::fs::ResolveFlags;
-    let file = rustix::fs::openat2(
-        ctx.slots.get(Slot::PROC)?,
-        path,
-        OFlags::WRONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV,
-    )?;
-    // 0x9fa0: PROC_SUPER_MAGIC. A file that only looks like procfs would take the write and do nothing.
-    if rustix::fs::fstatfs(file.as_fd())?.f_type != 0x9fa0 {
-        return Err(Errno::NODEV);
-    }
-    rustix::io::write(&file, value.to_bytes()).map(drop)
+    handle::write(ctx, c"1/oom_score_adj", value.to_bytes())
 }

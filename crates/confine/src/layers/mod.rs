@@ -3,6 +3,7 @@
 //! Each has a pure half, which turns its part of the specification into steps, and a half that executes them in
 //! the child: straight system calls, no allocation, no decision.
 
+pub mod apparmor;
 pub mod capabilities;
 pub mod cgroups;
 pub mod descriptors;
@@ -17,4 +18,6 @@ pub mod namespaces;
 pub mod overlay;
 pub mod program;
 pub mod rootfs;
+pub mod scheduling;
 pub mod seccomp;
+pub mod selinux;

@@ -181,7 +181,7 @@ pub(crate) fn network(spec: &Spec, origin: Origin) -> Result<Option<Network>, Sp
         // An engine's hooks furnish it first; then the settings are written by the container's process itself.
         return Ok(Some(Network { sysctls: Vec::new(), guards: false }));
     }
-    let sysctls = super::limits::sysctls(spec)?
+    let sysctls = super::limits::sysctls(spec, Origin::Donjon)?
         .into_iter()
         .filter(|s| s.namespace == LinuxNamespaceType::Network)
         .map(|s| Ok((SpecError::c_string(Layer::Limits, &s.field, format!("/proc/{}", s.path))?, s.value)))

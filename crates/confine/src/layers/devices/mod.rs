@@ -8,6 +8,8 @@
 //! **Can't stop**: what a device that was named can do. The device controller of cgroups is not needed for that,
 //! since no other node exists or can be made.
 
+pub mod nodes;
+
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
@@ -19,6 +21,7 @@ use rustix::pty::OpenptFlags;
 
 use crate::child::Context;
 use crate::error::SpecError;
+use crate::extensions::Origin;
 use crate::plan::{Draft, Layer, Op, Slot};
 use crate::resolve;
 
@@ -44,6 +47,9 @@ const LINKS: [(&CStr, &CStr); 5] = [
 
 /// Steps that furnish `/dev`.
 pub(crate) fn plan(spec: &Spec, process: &Process, draft: &mut Draft) -> Result<(), SpecError> {
+    if draft.origin == Origin::Bundle {
+        return nodes::plan(spec, process, draft);
+    }
     let has_dev = draft.steps.iter().any(|s| matches!(&s.op, Op::Mount(m) if m.slot == Some(Slot::DEV)));
     if has_dev {
         for (name, host, major, minor) in ALWAYS {
@@ -117,6 +123,31 @@ pub(crate) fn plan_exec_terminal(process: &Process, draft: &mut Draft) {
     }
 }
 
+/// The step that gives the terminal its size, if one was named.
+pub(crate) fn plan_terminal_size(process: &Process, draft: &mut Draft) -> Result<(), SpecError> {
+    let Some(size) = process.console_size().filter(|_| process.terminal().unwrap_or(false)) else {
+        return Ok(());
+    };
+    let number = |name: &str, n: u64| {
+        u16::try_from(n).map_err(|_| {
+            SpecError::new(
+                Layer::Devices,
+                format!("process.consoleSize.{name}"),
+                format!("{n} is no size of a terminal: at most 65535"),
+            )
+        })
+    };
+    let (rows, columns) = (number("height", size.height())?, number("width", size.width())?);
+    draft.add(Layer::Devices, "process.consoleSize", Op::TerminalSize { rows, columns });
+    Ok(())
+}
+
+/// Gives the terminal on standard input a size, in characters.
+pub(crate) fn terminal_size(rows: u16, columns: u16) -> Result<(), Errno> {
+    let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(rustix::stdio::stdin(), size)
+}
+
 /// Binds one device of the host's into the container's `/dev`, if it is the one that it should be.
 pub(crate) fn device(
     ctx: &mut Context<'_>,
@@ -162,12 +193,15 @@ pub(crate) fn link(ctx: &Context<'_>, name: &CStr, target: &CStr) -> Result<(), 
 /// peer of the master (`TIOCGPTPEER`).
 pub(crate) fn terminal(ctx: &mut Context<'_>) -> Result<(), Errno> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let joined = ctx.slots.get(Slot::DEVPTS).is_err();
-    let master = if joined {
+    let joined = ctx.slots.get(Slot::ROOT).is_err();
+    let master = if let Ok(devpts) = ctx.slots.get(Slot::DEVPTS) {
+        rustix::fs::openat(devpts, c"ptmx", flags, Mode::empty())?
+    } else if let Ok(root) = ctx.slots.get(Slot::ROOT) {
+        // An engine gave the container another's devpts, with all of /dev.
+        resolve::no_symlinks(root, c"/dev/pts/ptmx", flags)?
+    } else {
         let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         resolve::no_symlinks(&root, c"/dev/pts/ptmx", flags)?
-    } else {
-        rustix::fs::openat(ctx.slots.get(Slot::DEVPTS)?, c"ptmx", flags, Mode::empty())?
     };
     // A ptmx is character device 5:2, whatever the container put at its name (R5).
     let stat = rustix::fs::fstat(&master)?;
@@ -179,12 +213,20 @@ pub(crate) fn terminal(ctx: &mut Context<'_>) -> Result<(), Errno> {
         &master,
         OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
     )?;
-    if !joined && ctx.slots.get(Slot::DEV).is_ok() {
-        let tree = rustix::mount::open_tree(
-            ctx.slots.get(Slot::DEVPTS)?,
-            c"0",
-            rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC,
-        )?;
+    if !joined && (ctx.as_written || ctx.slots.get(Slot::DEV).is_ok()) {
+        let mut name = [0u8; 24];
+        let name =
+            rootfs::decimal(u64::from(rustix::fs::minor(rustix::fs::fstat(&slave)?.st_rdev)), &mut name);
+        let flags =
+            rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = match ctx.slots.get(Slot::DEVPTS) {
+            Ok(devpts) => rustix::mount::open_tree(devpts, name, flags)?,
+            Err(_) => {
+                let root = ctx.slots.get(Slot::ROOT)?;
+                let devpts = resolve::no_symlinks(root, c"/dev/pts", OFlags::PATH | OFlags::DIRECTORY)?;
+                rustix::mount::open_tree(devpts.as_fd(), name, flags)?
+            }
+        };
         if rustix::fs::fstat(&tree)?.st_rdev != rustix::fs::fstat(&slave)?.st_rdev {
             return Err(Errno::NODEV);
         }

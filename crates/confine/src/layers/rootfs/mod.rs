@@ -10,6 +10,9 @@
 //! Needs `openat2` (5.6), `mount_setattr` (5.12); comparing mounts needs `listmount` and `statmount` (6.8), and is
 //! left out, with a note in `doctor`, below that.
 
+pub(crate) mod in_place;
+mod mounted;
+
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -20,13 +23,15 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 
 use crate::child::Context;
 use crate::error::SpecError;
-use crate::extensions::{Extensions, Root, Upper};
+use crate::extensions::{Extensions, Origin, Root, Upper};
 use crate::host::Host;
 use crate::plan::{Draft, IdMaps, Layer, Op, OverlayAt, Slot};
 use crate::resolve;
 use oci_spec::runtime::{Process, Spec};
 
-const MS_PRIVATE: u64 = 1 << 18;
+pub(crate) use mounted::{Expected, Mounted};
+
+use super::mounts::table::MS_PRIVATE;
 
 /// Steps that build the root, up to and without its mounts.
 pub(crate) fn plan(
@@ -40,6 +45,9 @@ pub(crate) fn plan(
         .root()
         .as_ref()
         .ok_or_else(|| SpecError::new(Layer::Rootfs, "root", "is missing: a container needs a root"))?;
+    if ext.origin == Origin::Bundle {
+        return in_place::plan(root, draft);
+    }
     let bytes = match ext.upper {
         Upper::Ram { bytes } => Some(bytes),
         Upper::None => None,
@@ -140,6 +148,9 @@ fn below<'a>(top: &str, path: &'a str) -> Option<&'a str> {
 
 /// Steps that make the tree the root.
 pub(crate) fn plan_pivot(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
+    if draft.origin == Origin::Bundle {
+        return in_place::plan_pivot(spec, draft);
+    }
     if spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false) {
         draft.add(Layer::Rootfs, "root.readonly", Op::SealRoot);
     }
@@ -261,6 +272,16 @@ pub(crate) fn attach(
     target: &OwnedFd,
     expected: u64,
 ) -> Result<u64, Errno> {
+    attach_expecting(ctx, mount, target, Expected { present: expected, ..Expected::default() })
+}
+
+/// The same with everything that is expected of the mount at the end.
+pub(crate) fn attach_expecting(
+    ctx: &mut Context<'_>,
+    mount: &OwnedFd,
+    target: &OwnedFd,
+    expected: Expected,
+) -> Result<u64, Errno> {
     rustix::mount::move_mount(
         mount.as_fd(),
         c"",
@@ -268,7 +289,7 @@ pub(crate) fn attach(
         c"",
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
     )?;
-    ctx.mounted.expect(mount.as_fd(), expected)
+    ctx.mounted.expect_all(mount.as_fd(), expected)
 }
 
 /// Opens host source number `source` again, in this mount namespace, and proves that it is the one that the
@@ -277,13 +298,19 @@ pub(crate) fn clone_source(ctx: &mut Context<'_>, source: usize, recursive: bool
     if let Some(made_by_parent) = ctx.idmapped.get_mut(source).and_then(Option::take) {
         return Ok(made_by_parent);
     }
+    let file = open_source(ctx, source)?;
+    clone_tree(file.as_fd(), recursive)
+}
+
+/// Opens host source number `source` in this mount namespace, if it is the one that the parent looked at.
+fn open_source(ctx: &Context<'_>, source: usize) -> Result<OwnedFd, Errno> {
     let source = ctx.sources.get(source).ok_or(Errno::NOENT)?;
     let file = resolve::canonical(source.path.as_c_str(), OFlags::PATH)?;
     let stat = rustix::fs::fstat(&file)?;
     if (stat.st_dev, stat.st_ino) != source.identity {
         return Err(Errno::STALE);
     }
-    clone_tree(file.as_fd(), recursive)
+    Ok(file)
 }
 
 /// A detached copy of the mount at `file`, which may be any file or directory in it.
@@ -442,88 +469,6 @@ pub(crate) fn working_directory(ctx: &Context<'_>, path: &CStr) -> Result<(), Er
     let mut buffer = [0u8; 4096];
     donjon_sys::process::getcwd(&mut buffer)?;
     if buffer.first() == Some(&b'/') { Ok(()) } else { Err(Errno::XDEV) }
-}
-
-/// The mounts that were attached, with what must be in force for each.
-#[derive(Debug)]
-pub(crate) struct Mounted {
-    entries: Vec<(u64, u64)>,
-    trees: Vec<u64>,
-}
-
-impl Mounted {
-    /// Room for `n` mounts; the child never grows it.
-    pub fn with_capacity(n: usize) -> Self {
-        Self { entries: Vec::with_capacity(n), trees: Vec::with_capacity(n) }
-    }
-
-    /// Remembers that the mount of `fd` is to have the attributes `expected`.
-    pub fn expect(&mut self, fd: BorrowedFd<'_>, expected: u64) -> Result<u64, Errno> {
-        if self.entries.len() == self.entries.capacity() {
-            return Err(Errno::NOBUFS);
-        }
-        let id = unique_id(fd)?;
-        self.entries.push((id, expected));
-        Ok(id)
-    }
-
-    /// Remembers that other mounts came along below the mount with this id.
-    pub fn tree(&mut self, id: u64) -> Result<(), Errno> {
-        if self.trees.len() == self.trees.capacity() {
-            return Err(Errno::NOBUFS);
-        }
-        self.trees.push(id);
-        Ok(())
-    }
-
-    /// Adds an attribute to what is expected of the mount of `fd`.
-    pub fn also(&mut self, fd: BorrowedFd<'_>, more: u64) -> Result<(), Errno> {
-        let id = unique_id(fd)?;
-        for entry in self.entries.iter_mut().filter(|e| e.0 == id) {
-            entry.1 |= more;
-        }
-        Ok(())
-    }
-
-    /// Compares with the kernel's own list (R7): every mount of the plan is there with its attributes, and there
-    /// is no other but what came along with a recursive bind.
-    pub fn verify(&self) -> Result<(), Errno> {
-        let mut all = [0u64; 1024];
-        let n = match donjon_sys::mount::listmount(None, &mut all) {
-            Ok(n) if n < all.len() => n,
-            Ok(_) => return Err(Errno::NOBUFS),
-            Err(Errno::NOSYS) => return Ok(()),
-            Err(errno) => return Err(errno),
-        };
-        let all = all.get(..n).unwrap_or_default();
-        for (id, expected) in &self.entries {
-            let facts = donjon_sys::mount::statmount(*id)?;
-            if facts.attr & expected != *expected || facts.propagation & MS_PRIVATE == 0 {
-                return Err(Errno::STALE);
-            }
-        }
-        // Every mount that the plan does not name must have come along with a recursive bind.
-        let mut explained = [false; 1024];
-        let explain = |id: u64, explained: &mut [bool; 1024]| {
-            for (place, _) in explained.iter_mut().zip(all).filter(|(_, listed)| **listed == id) {
-                *place = true;
-            }
-        };
-        for (id, _) in &self.entries {
-            explain(*id, &mut explained);
-        }
-        let mut below = [0u64; 1024];
-        for tree in &self.trees {
-            if explained.iter().take(n).all(|e| *e) {
-                break;
-            }
-            let n = donjon_sys::mount::listmount(Some(*tree), &mut below)?;
-            for id in below.get(..n).unwrap_or_default() {
-                explain(*id, &mut explained);
-            }
-        }
-        if explained.iter().take(n).all(|e| *e) { Ok(()) } else { Err(Errno::STALE) }
-    }
 }
 
 /// `STATX_MNT_ID_UNIQUE` (6.8); 0 on older kernels, where nothing is compared.

@@ -9,28 +9,41 @@
 //! `/dev/null` (R5).
 //!
 //! **Can't stop**: kernel bugs in file systems that are mounted in. Only `proc`, `tmpfs`, `devpts`, `mqueue` and
-//! `sysfs` are ever created.
+//! `sysfs` are ever created. An engine's mounts are another matter: [`as_written`].
 //!
 //! New mount API: Linux 5.2; `mount_setattr` 5.12. A procfs of one's own needs an unmasked one on the host: inside
 //! another container that masks `/proc` the kernel refuses it.
+
+pub mod as_written;
+mod cgroupfs;
+mod copy_up;
+pub(crate) mod handle;
+mod masks;
+mod options;
+pub mod table;
 
 use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
 
 use donjon_sys::mount::{SetAttr, attr, mount_setattr};
-use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::child::Context;
 use crate::error::SpecError;
-use crate::extensions::{Extensions, Upper};
+use crate::extensions::{Extensions, Origin, Upper};
 use crate::plan::{Draft, Layer, Op, Slot};
 use crate::resolve;
 
 use super::namespaces;
 use super::rootfs::{self, Kind};
+use options::options;
+
+pub use table::OPTIONS;
+
+pub(crate) use masks::{mask, plan_masks, read_only};
 
 /// One mount.
 #[derive(Debug)]
@@ -46,8 +59,6 @@ pub struct MountStep {
     /// Keep the mount here, for a later step.
     pub slot: Option<Slot>,
 }
-
-impl MountStep {}
 
 /// What is mounted.
 #[derive(Debug)]
@@ -84,87 +95,26 @@ pub enum What {
     },
 }
 
-/// The options of mounts that are understood, for `features`.
-pub const OPTIONS: [&str; 8] = ["bind", "nodev", "noexec", "nosuid", "rbind", "ro", "rro", "rw"];
-
-#[derive(Default)]
-struct Options {
-    attrs: u64,
-    clear: u64,
-    recursive_attrs: u64,
-    bind: bool,
-    recursive: bool,
-    idmap: bool,
-    params: Vec<(CString, Option<CString>)>,
-}
-
-fn options(field: &str, mount: &Mount) -> Result<Options, SpecError> {
-    let mut o = Options::default();
-    let refuse = |what: String| SpecError::new(Layer::Mounts, format!("{field}.options"), what);
-    for option in mount.options().iter().flatten() {
-        match option.as_str() {
-            "bind" => o.bind = true,
-            "rbind" => (o.bind, o.recursive) = (true, true),
-            "ro" => o.attrs |= attr::RDONLY,
-            "rw" => o.clear |= attr::RDONLY,
-            "rro" => o.recursive_attrs |= attr::RDONLY,
-            "nosuid" | "nodev" | "defaults" | "async" | "relatime" | "rrw" => {}
-            "rnosuid" | "rnodev" | "rrelatime" => {}
-            "noexec" => o.attrs |= attr::NOEXEC,
-            "exec" => o.clear |= attr::NOEXEC,
-            "rnoexec" => o.recursive_attrs |= attr::NOEXEC,
-            "rexec" => {}
-            "noatime" => o.attrs |= attr::NOATIME,
-            "strictatime" => o.attrs |= attr::STRICTATIME,
-            "nodiratime" => o.attrs |= attr::NODIRATIME,
-            "nosymfollow" => o.attrs |= attr::NOSYMFOLLOW,
-            "idmap" | "ridmap" => o.idmap = true,
-            "private" | "rprivate" => {}
-            "slave" | "rslave" | "shared" | "rshared" | "unbindable" | "runbindable" => {
-                return Err(refuse(format!("{option}: mounts of a donjon container are private")));
-            }
-            "suid" | "dev" | "rsuid" | "rdev" => {
-                return Err(refuse(format!("{option}: every mount is nosuid and nodev")));
-            }
-            "tmpcopyup" => return Err(refuse("tmpcopyup is not supported yet".to_string())),
-            other => {
-                let (key, value) = match other.split_once('=') {
-                    Some((key, value)) => (key, Some(value)),
-                    None => (other, None),
-                };
-                let known = match mount.typ().as_deref() {
-                    Some("tmpfs") => {
-                        matches!(key, "size" | "mode" | "nr_inodes" | "nr_blocks" | "uid" | "gid")
-                    }
-                    Some("devpts") => matches!(key, "newinstance" | "ptmxmode" | "mode" | "gid" | "max"),
-                    Some("proc") => matches!(key, "hidepid" | "subset"),
-                    _ => false,
-                };
-                if !known {
-                    return Err(refuse(format!("{other:?} is no mount option that donjon knows")));
-                }
-                let text = |s: &str| SpecError::c_string(Layer::Mounts, field, s);
-                if key != "newinstance" {
-                    o.params.push((text(key)?, value.map(text).transpose()?));
-                }
-            }
-        }
-    }
-    if o.attrs & o.clear != 0 {
-        return Err(refuse("an option and its opposite are both given".to_string()));
-    }
-    Ok(o)
-}
-
 /// The first two steps in the mount namespace: nothing propagates, and procfs is at hand.
 pub(crate) fn plan_start(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
-    draft.add(Layer::Rootfs, "linux.rootfsPropagation", Op::PrivateMounts);
-    draft.add(Layer::Mounts, "", Op::ProcHandle { group: group(spec)? });
+    match draft.origin {
+        Origin::Donjon => {
+            draft.add(Layer::Rootfs, "linux.rootfsPropagation", Op::PrivateMounts);
+            draft.add(Layer::Mounts, "", Op::ProcHandle { group: group(spec)? });
+        }
+        Origin::Bundle => {
+            rootfs::in_place::plan_start(spec, draft)?;
+            draft.add(Layer::Mounts, "", Op::ProcOrCallers { group: group(spec)? });
+        }
+    }
     Ok(())
 }
 
 /// Steps for the specification's mounts, in its order.
 pub(crate) fn plan(spec: &Spec, ext: &Extensions, draft: &mut Draft) -> Result<(), SpecError> {
+    if ext.origin == Origin::Bundle {
+        return as_written::plan(spec, ext, draft);
+    }
     for (i, mount) in spec.mounts().iter().flatten().enumerate() {
         let field = format!("mounts[{i}]");
         let destination = mount.destination();
@@ -286,32 +236,6 @@ fn maps_gid(spec: &Spec, gid: u32) -> bool {
         .any(|m| gid >= m.container_id() && gid - m.container_id() < m.size())
 }
 
-/// Steps that hide and protect parts of procfs and sysfs.
-pub(crate) fn plan_masks(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
-    let Some(linux) = spec.linux() else { return Ok(()) };
-    let path = |field: String, p: &str| -> Result<CString, SpecError> {
-        if !p.starts_with('/') || p == "/" {
-            return Err(SpecError::new(
-                Layer::Mounts,
-                field,
-                format!("{p:?} is not an absolute path below /"),
-            ));
-        }
-        SpecError::c_string(Layer::Mounts, &field, p)
-    };
-    for (i, p) in linux.readonly_paths().iter().flatten().enumerate() {
-        let field = format!("linux.readonlyPaths[{i}]");
-        let path = path(field.clone(), p)?;
-        draft.add(Layer::Mounts, field, Op::ReadOnly { path });
-    }
-    for (i, p) in linux.masked_paths().iter().flatten().enumerate() {
-        let field = format!("linux.maskedPaths[{i}]");
-        let path = path(field.clone(), p)?;
-        draft.add(Layer::Mounts, field, Op::Mask { path });
-    }
-    Ok(())
-}
-
 /// Steps that make read-only what had to be written to during set-up.
 pub(crate) fn plan_seals(draft: &mut Draft) {
     for (slot, path) in std::mem::take(&mut draft.seals) {
@@ -319,36 +243,8 @@ pub(crate) fn plan_seals(draft: &mut Draft) {
     }
 }
 
-/// Makes the container's procfs, detached, before anything else can be in the way (R4).
-pub(crate) fn proc_handle(ctx: &mut Context<'_>, group: &CStr) -> Result<(), Errno> {
-    let mount = new_proc(ctx, false, group)?;
-    ctx.slots.put(Slot::PROC, mount)
-}
-
-/// A procfs of this pid namespace. `hidepid=invisible` shows only processes that the reader may trace anyway, unless
-/// it is in the program's own group: a process that `exec` started has a Landlock domain of its own, so it may trace
-/// nobody, and has to see whom it works beside.
-fn new_proc(ctx: &Context<'_>, pid_only: bool, group: &CStr) -> Result<std::os::fd::OwnedFd, Errno> {
-    let fs = rustix::mount::fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    if ctx.protects("hidepid") {
-        rustix::mount::fsconfig_set_string(fs.as_fd(), c"hidepid", c"invisible")?;
-        rustix::mount::fsconfig_set_string(fs.as_fd(), c"gid", group)?;
-    }
-    if pid_only {
-        rustix::mount::fsconfig_set_string(fs.as_fd(), c"subset", c"pid")?;
-    }
-    rustix::mount::fsconfig_create(fs.as_fd())?;
-    rustix::mount::fsmount(
-        fs.as_fd(),
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        MountAttrFlags::MOUNT_ATTR_NOSUID
-            | MountAttrFlags::MOUNT_ATTR_NODEV
-            | MountAttrFlags::MOUNT_ATTR_NOEXEC,
-    )
-}
-
 /// Whether symbolic links on the way to `target` are followed (inside the root).
-fn may_follow(target: &CStr) -> bool {
+pub(crate) fn may_follow(target: &CStr) -> bool {
     let path = target.to_bytes();
     ![&b"/proc"[..], b"/sys", b"/dev"]
         .iter()
@@ -362,7 +258,7 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
         What::Proc { pid_only, group } => {
             let target = rootfs::mount_point(ctx, &step.target, Kind::Dir, links)?;
             let mount = if *pid_only {
-                new_proc(ctx, true, group)?
+                handle::new_proc(ctx, true, group)?
             } else {
                 rustix::io::fcntl_dupfd_cloexec(ctx.slots.get(Slot::PROC)?, 3)?
             };
@@ -437,115 +333,6 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
             Ok(())
         }
     }
-}
-
-/// The file and the directory that masks are made of, on a read-only mount of their own.
-fn masks(ctx: &mut Context<'_>) -> Result<(), Errno> {
-    if ctx.slots.get(Slot::MASKS).is_ok() {
-        return Ok(());
-    }
-    let scratch = ctx.slots.get(Slot::SCRATCH)?;
-    rustix::fs::mkdirat(scratch, c"masks", Mode::from_raw_mode(0o755))?;
-    let dir = resolve::no_symlinks(scratch, c"masks", OFlags::PATH | OFlags::DIRECTORY)?;
-    rustix::fs::mkdirat(&dir, c"dir", Mode::empty())?;
-    rustix::fs::openat(
-        &dir,
-        c"file",
-        OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let mount = rootfs::clone_tree(dir.as_fd(), false)?;
-    mount_setattr(mount.as_fd(), c"", false, SetAttr { set: MASK, ..SetAttr::default() }, None)?;
-    // A clone can be taken of an attached mount only (before Linux 6.15); its clones inherit the attributes.
-    rootfs::move_to(&mount, scratch, c"masks")?;
-    ctx.slots.put(Slot::MASKS, mount)
-}
-
-const MASK: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
-
-/// Lays a mask over `path`. What does not exist needs none; a symbolic link there is refused (R5).
-pub(crate) fn mask(ctx: &mut Context<'_>, path: &CStr) -> Result<(), Errno> {
-    // Directly below /proc, which is a procfs of donjon's own, a name is looked up once, by the mount itself: it leads
-    // to that entry and nowhere else, and no link there is followed.
-    let entry =
-        path.to_bytes_with_nul().strip_prefix(b"/proc/").and_then(|e| CStr::from_bytes_with_nul(e).ok());
-    if let Some(entry) = entry.filter(|e| !e.is_empty() && !e.to_bytes().contains(&b'/'))
-        && ctx.proc_attached
-    {
-        return match reach(ctx.slots.get(Slot::PROC)?, entry) {
-            Reach::Missing | Reach::Denied => Ok(()),
-            Reach::Open => mask_entry(ctx, entry),
-        };
-    }
-    let target = match resolve::no_symlinks(ctx.slots.get(Slot::ROOT)?, path, OFlags::PATH) {
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        other => other?,
-    };
-    let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
-    let mask = new_mask(ctx, is_dir)?;
-    rootfs::attach(ctx, &mask, &target, MASK).map(drop)
-}
-
-/// A mask of its own for a directory or for anything else.
-fn new_mask(ctx: &mut Context<'_>, directory: bool) -> Result<std::os::fd::OwnedFd, Errno> {
-    masks(ctx)?;
-    rustix::mount::open_tree(
-        ctx.slots.get(Slot::MASKS)?,
-        if directory { c"dir" } else { c"file" },
-        rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC,
-    )
-}
-
-/// Masks an entry of the container's procfs. The kernel refuses a mask of the wrong kind, so the other is tried.
-fn mask_entry(ctx: &mut Context<'_>, entry: &CStr) -> Result<(), Errno> {
-    const DIRECTORIES: [&[u8]; 8] = [b"acpi", b"asound", b"bus", b"driver", b"fs", b"irq", b"scsi", b"tty"];
-    let likely = DIRECTORIES.contains(&entry.to_bytes());
-    let mut result = Err(Errno::NOTDIR);
-    for directory in [likely, !likely] {
-        let mask = new_mask(ctx, directory)?;
-        let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        result = rustix::mount::move_mount(mask.as_fd(), c"", ctx.slots.get(Slot::PROC)?, entry, flags);
-        match result {
-            Err(Errno::NOTDIR | Errno::INVAL) => {}
-            Ok(()) => return ctx.mounted.expect(mask.as_fd(), MASK).map(drop),
-            Err(errno) => return Err(errno),
-        }
-    }
-    result
-}
-
-enum Reach {
-    Missing,
-    Denied,
-    Open,
-}
-
-/// How far the container gets with an entry of procfs. One whose own mode denies everything to every id of the user
-/// namespace, as host root's files do (capabilities in the namespace don't count for owners that are not mapped), needs
-/// no mask: it would change nothing but the time that a start takes.
-fn reach(proc: std::os::fd::BorrowedFd<'_>, entry: &CStr) -> Reach {
-    use rustix::fs::{Access, AtFlags, accessat};
-    let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
-    match accessat(proc, entry, Access::READ_OK, flags) {
-        Err(Errno::NOENT) => Reach::Missing,
-        Err(Errno::ACCESS) if accessat(proc, entry, Access::WRITE_OK, flags) == Err(Errno::ACCESS) => {
-            Reach::Denied
-        }
-        _ => Reach::Open,
-    }
-}
-
-/// Makes the tree at `path` read-only by a mount of itself over itself.
-pub(crate) fn read_only(ctx: &mut Context<'_>, path: &CStr) -> Result<(), Errno> {
-    let target = match resolve::no_symlinks(ctx.slots.get(Slot::ROOT)?, path, OFlags::PATH) {
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        other => other?,
-    };
-    let tree = rootfs::clone_tree(target.as_fd(), true)?;
-    let set = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
-    mount_setattr(tree.as_fd(), c"", true, SetAttr { set, ..SetAttr::default() }, None)?;
-    let id = rootfs::attach(ctx, &tree, &target, set)?;
-    ctx.mounted.tree(id)
 }
 
 /// Makes a mount read-only that had to be written to during set-up.

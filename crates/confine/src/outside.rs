@@ -1,0 +1,104 @@
+//! What only the parent can do for the child: it has its rights over the machine, which the child, in a user namespace of
+//! its own, has not.
+//!
+//! **Stops**: a start with less than the engine asked for: a limit that can't be raised, or a score that can't be lowered,
+//! is an error and no silent cut.
+//!
+//! It is done while the child waits ([`Op::AwaitParent`]), by the child's pid, which can't become another's meanwhile.
+
+use std::fmt;
+
+use oci_spec::runtime::Process;
+use rustix::io::Errno;
+use rustix::process::{Pid, Rlimit, getrlimit, prlimit};
+
+use crate::error::{SpecError, StartError};
+use crate::layers::limits;
+use crate::plan::{Draft, Layer, Op, Plan, Step};
+
+/// One thing that the parent does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// The hard limit is at least this.
+    HardLimit {
+        /// The kernel's name of the resource.
+        name: &'static str,
+        /// Its number.
+        resource: u32,
+        /// The limit; `u64::MAX`: none.
+        hard: u64,
+    },
+    /// Who is killed first when memory runs out.
+    OomScoreAdj(i32),
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Work::HardLimit { name, hard: u64::MAX, .. } => write!(f, "no hard limit for {name}"),
+            Work::HardLimit { name, hard, .. } => write!(f, "a hard limit for {name} of at least {hard}"),
+            Work::OomScoreAdj(score) => write!(f, "oom_score_adj {score}"),
+        }
+    }
+}
+
+/// Steps for what a process of an engine's container asks for.
+pub(crate) fn plan(process: &Process, draft: &mut Draft) -> Result<(), SpecError> {
+    if let Some(score) = process.oom_score_adj() {
+        if !(-1000..=1000).contains(&score) {
+            let what = format!("{score} is not between -1000 and 1000");
+            return Err(SpecError::new(Layer::Limits, "process.oomScoreAdj", what));
+        }
+        draft.add(Layer::Limits, "process.oomScoreAdj", Op::ByParent(Work::OomScoreAdj(score)));
+    }
+    for (i, limit) in process.rlimits().iter().flatten().enumerate() {
+        let (name, resource) = limits::resource(limit.typ());
+        let work = Work::HardLimit { name, resource, hard: limit.hard() };
+        draft.add(Layer::Limits, format!("process.rlimits[{i}].hard"), Op::ByParent(work));
+    }
+    Ok(())
+}
+
+/// Does everything of the plan that is the parent's, for the child `pid`.
+pub(crate) fn act(plan: &Plan, pid: Pid) -> Result<(), StartError> {
+    for step in plan.steps() {
+        if let Op::ByParent(work) = &step.op {
+            one(work, pid).map_err(|errno| failed(step, work, errno))?;
+        }
+    }
+    Ok(())
+}
+
+fn one(work: &Work, pid: Pid) -> Result<(), Errno> {
+    match work {
+        Work::HardLimit { resource, hard, .. } => {
+            let resource = limits::numbered(*resource)?;
+            // The child has its parent's limits still.
+            let now = getrlimit(resource);
+            if now.maximum.unwrap_or(u64::MAX) >= *hard {
+                return Ok(());
+            }
+            let raised = Rlimit { current: now.current, maximum: limits::value(*hard) };
+            prlimit(Some(pid), resource, raised).map(drop)
+        }
+        Work::OomScoreAdj(score) => {
+            let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+            let errno = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
+            let now = std::fs::read_to_string(&path).map_err(errno)?;
+            if now.trim().parse() == Ok(*score) {
+                return Ok(());
+            }
+            std::fs::write(&path, score.to_string()).map_err(errno)
+        }
+    }
+}
+
+fn failed(step: &Step, work: &Work, errno: Errno) -> StartError {
+    let error = StartError::new(step.layer, work.to_string(), errno).field(&step.field);
+    match errno {
+        Errno::PERM | Errno::ACCESS => {
+            error.hint("it needs CAP_SYS_RESOURCE over the machine, which this caller does not have")
+        }
+        _ => error,
+    }
+}
