@@ -61,6 +61,17 @@ pub fn load(filter: &[SockFilter], flags: u32) -> Result<Option<OwnedFd>, Errno>
     Ok(Some(unsafe { OwnedFd::from_raw_fd(result as i32) }))
 }
 
+/// Whether the kernel takes all of `flags`. Loads nothing: it is asked with an address where no filter can be, which is
+/// refused after the flags were looked at.
+pub fn has_flags(flags: u32) -> bool {
+    const SECCOMP_SET_MODE_FILTER: u32 = 1;
+    // SAFETY: the kernel answers the null address with EFAULT and reads nothing; the process is as it was.
+    let asked = check(unsafe {
+        libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, std::ptr::null::<SockFprog>())
+    });
+    asked == Err(Errno::FAULT)
+}
+
 /// A refused call that waits for an answer, `struct seccomp_notif`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]

@@ -24,31 +24,58 @@ const NR: u32 = 0;
 const ARCH: u32 = 4;
 const ARGS: u32 = 16;
 
-const RET_KILL_PROCESS: u32 = 0x8000_0000;
-const RET_KILL_THREAD: u32 = 0;
-const RET_TRAP: u32 = 0x0003_0000;
-const RET_ERRNO: u32 = 0x0005_0000;
-const RET_NOTIFY: u32 = 0x7fc0_0000;
-const RET_TRACE: u32 = 0x7ff0_0000;
-const RET_LOG: u32 = 0x7ffc_0000;
-const RET_ALLOW: u32 = 0x7fff_0000;
+pub(super) const RET_KILL_PROCESS: u32 = 0x8000_0000;
+pub(super) const RET_KILL_THREAD: u32 = 0;
+pub(super) const RET_TRAP: u32 = 0x0003_0000;
+pub(super) const RET_ERRNO: u32 = 0x0005_0000;
+pub(super) const RET_NOTIFY: u32 = 0x7fc0_0000;
+pub(super) const RET_TRACE: u32 = 0x7ff0_0000;
+pub(super) const RET_LOG: u32 = 0x7ffc_0000;
+pub(super) const RET_ALLOW: u32 = 0x7fff_0000;
 
-/// Numbers from here on belong to the x32 interface of x86-64, which no profile opens.
+/// Numbers from here on belong to the x32 interface of x86-64, which no profile of donjon's own opens.
 const X32: u32 = 0x4000_0000;
 
 /// Most instructions that the kernel takes (`BPF_MAXINSNS`).
-const MOST: usize = 4096;
+pub(super) const MOST: usize = 4096;
 
 /// What happens to one system call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Decision {
+pub(super) enum Decision {
     /// Always this.
     Always(u32),
     /// The first of these whose conditions all hold, or else the last word.
-    Depends(Vec<(Vec<LinuxSeccompArg>, u32)>, u32),
+    Depends(Vec<(Vec<Condition>, u32)>, u32),
 }
 
-fn return_value(action: Action, errno: Option<u32>) -> u32 {
+/// One comparison of an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Condition {
+    /// Which argument, 0 to 5.
+    pub index: u32,
+    pub operator: Operator,
+    /// What it is compared with; for `MASKED_EQ` the mask.
+    pub value: u64,
+    /// For `MASKED_EQ` what must be left under the mask.
+    pub wanted: u64,
+    /// The low half of the argument alone is looked at: the architecture has arguments of 32 bits.
+    pub narrow: bool,
+}
+
+impl From<&LinuxSeccompArg> for Condition {
+    fn from(arg: &LinuxSeccompArg) -> Self {
+        Self {
+            index: arg.index() as u32,
+            operator: arg.op(),
+            value: arg.value(),
+            wanted: arg.value_two().unwrap_or(0),
+            narrow: false,
+        }
+    }
+}
+
+/// What a filter returns for an action. Without a number ERRNO and TRACE carry EPERM.
+pub(super) fn return_value(action: Action, errno: Option<u32>) -> u32 {
     let data = errno.unwrap_or(libc::EPERM as u32) & 0xffff;
     match action {
         Action::ScmpActKill | Action::ScmpActKillThread => RET_KILL_THREAD,
@@ -101,7 +128,8 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Program, SeccompError> {
             }
         }
     }
-    let filter = assemble(&ranges(decisions, default))?;
+    let native = [(AUDIT_ARCH, ranges(decisions, default))];
+    let filter = assemble(&native, RET_KILL_PROCESS)?;
     let mut flags = 0;
     for flag in profile.flags().iter().flatten() {
         flags |= match flag {
@@ -126,27 +154,45 @@ fn decide(decision: &mut Decision, args: &[LinuxSeccompArg], action: u32) {
     let repeated =
         args.iter().enumerate().any(|(i, a)| args.iter().skip(i + 1).any(|b| a.index() == b.index()));
     if repeated {
-        cases.extend(args.iter().map(|a| (vec![*a], action)));
+        cases.extend(args.iter().map(|a| (vec![Condition::from(a)], action)));
     } else {
-        cases.push((args.to_vec(), action));
+        cases.push((args.iter().map(Condition::from).collect(), action));
     }
 }
 
-/// The whole number space as ranges, each with its first number, neighbours that agree merged.
-fn ranges(decisions: Vec<(u32, Decision)>, default: u32) -> Vec<(u32, Decision)> {
-    let mut ranges: Vec<(u32, Decision)> = vec![(0, Decision::Always(default))];
-    let mut push = |start: u32, decision: Decision| match ranges.last_mut() {
-        Some((first, last)) if *first == start => *last = decision,
-        Some((_, last)) if *last == decision && matches!(decision, Decision::Always(_)) => {}
-        _ => ranges.push((start, decision)),
-    };
-    for (nr, decision) in decisions {
-        push(nr, decision);
-        push(nr + 1, Decision::Always(default));
+/// The whole number space of an architecture, as ranges: each has its first number, and ends where the next begins.
+#[derive(Debug)]
+pub(super) struct Ranges(Vec<(u32, Decision)>);
+
+impl Ranges {
+    /// One range of all numbers.
+    pub fn new(decision: Decision) -> Self {
+        Self(vec![(0, decision)])
     }
-    push(X32, Decision::Always(RET_ERRNO | libc::ENOSYS as u32));
-    // Numbers that were replaced in place may now agree with their left neighbour.
-    ranges.dedup_by(|b, a| a.1 == b.1 && matches!(a.1, Decision::Always(_)));
+
+    /// From `start` on something else. Starts come in their order.
+    pub fn push(&mut self, start: u32, decision: Decision) {
+        match self.0.last_mut() {
+            Some((first, last)) if *first == start => *last = decision,
+            Some((_, last)) if *last == decision && matches!(decision, Decision::Always(_)) => {}
+            _ => self.0.push((start, decision)),
+        }
+    }
+
+    /// Merges neighbours that agree: numbers that were replaced in place may now agree with their left neighbour.
+    pub fn merge(&mut self) {
+        self.0.dedup_by(|b, a| a.1 == b.1 && matches!(a.1, Decision::Always(_)));
+    }
+}
+
+fn ranges(decisions: Vec<(u32, Decision)>, default: u32) -> Ranges {
+    let mut ranges = Ranges::new(Decision::Always(default));
+    for (nr, decision) in decisions {
+        ranges.push(nr, decision);
+        ranges.push(nr + 1, Decision::Always(default));
+    }
+    ranges.push(X32, Decision::Always(RET_ERRNO | libc::ENOSYS as u32));
+    ranges.merge();
     ranges
 }
 
@@ -202,49 +248,51 @@ impl Backwards {
     }
 
     /// Code that goes on at `yes` if the condition holds, else at `no`.
-    fn condition(&mut self, arg: &LinuxSeccompArg, yes: usize, no: usize) -> usize {
-        let low = ARGS + 8 * arg.index() as u32;
-        let high = low + 4;
-        let halves = |v: u64| ((v >> 32) as u32, v as u32);
-        let (value_high, value_low) = halves(arg.value());
-        match arg.op() {
-            Operator::ScmpCmpEq => {
-                self.branch(JEQ, value_low, yes, no);
-                let load_low = self.load(low);
-                self.branch(JEQ, value_high, load_low, no);
-                self.load(high)
-            }
-            Operator::ScmpCmpNe => {
-                self.branch(JEQ, value_low, no, yes);
-                let load_low = self.load(low);
-                self.branch(JEQ, value_high, load_low, yes);
-                self.load(high)
-            }
-            Operator::ScmpCmpGe => self.order(JGE, arg.value(), low, yes, no),
-            Operator::ScmpCmpGt => self.order(JGT, arg.value(), low, yes, no),
-            Operator::ScmpCmpLt => self.order(JGE, arg.value(), low, no, yes),
-            Operator::ScmpCmpLe => self.order(JGT, arg.value(), low, no, yes),
+    fn condition(&mut self, condition: &Condition, yes: usize, no: usize) -> usize {
+        let Condition { value, narrow, .. } = *condition;
+        let low = ARGS + 8 * condition.index;
+        match condition.operator {
+            Operator::ScmpCmpEq => self.equal(value, low, narrow, yes, no),
+            Operator::ScmpCmpNe => self.equal(value, low, narrow, no, yes),
+            Operator::ScmpCmpGe => self.order(JGE, value, low, narrow, yes, no),
+            Operator::ScmpCmpGt => self.order(JGT, value, low, narrow, yes, no),
+            Operator::ScmpCmpLt => self.order(JGE, value, low, narrow, no, yes),
+            Operator::ScmpCmpLe => self.order(JGT, value, low, narrow, no, yes),
             Operator::ScmpCmpMaskedEq => {
-                let (mask_high, mask_low) = (value_high, value_low);
-                let (want_high, want_low) = halves(arg.value_two().unwrap_or(0));
+                let (mask_high, mask_low) = halves(value);
+                let (want_high, want_low) = halves(condition.wanted);
                 self.branch(JEQ, want_low, yes, no);
                 self.push(AND, mask_low, 0, 0);
                 let load_low = self.load(low);
-                if mask_high == 0 && want_high == 0 {
+                if narrow || mask_high == 0 && want_high == 0 {
                     return load_low;
                 }
                 self.branch(JEQ, want_high, load_low, no);
                 self.push(AND, mask_high, 0, 0);
-                self.load(high)
+                self.load(low + 4)
             }
         }
     }
 
-    /// 64-bit greater(-or-equal): the high halves decide unless they are equal.
-    fn order(&mut self, compare: u16, value: u64, low: u32, yes: usize, no: usize) -> usize {
-        let (value_high, value_low) = ((value >> 32) as u32, value as u32);
+    fn equal(&mut self, value: u64, low: u32, narrow: bool, yes: usize, no: usize) -> usize {
+        let (value_high, value_low) = halves(value);
+        self.branch(JEQ, value_low, yes, no);
+        let load_low = self.load(low);
+        if narrow {
+            return load_low;
+        }
+        self.branch(JEQ, value_high, load_low, no);
+        self.load(low + 4)
+    }
+
+    /// Greater(-or-equal). Of 64 bits the high halves decide unless they are equal.
+    fn order(&mut self, compare: u16, value: u64, low: u32, narrow: bool, yes: usize, no: usize) -> usize {
+        let (value_high, value_low) = halves(value);
         self.branch(compare, value_low, yes, no);
         let load_low = self.load(low);
+        if narrow {
+            return load_low;
+        }
         let equal = self.branch(JEQ, value_high, load_low, no);
         self.branch(JGT, value_high, yes, equal);
         self.load(low + 4)
@@ -282,17 +330,27 @@ impl Backwards {
     }
 }
 
-fn assemble(ranges: &[(u32, Decision)]) -> Result<Vec<SockFilter>, SeccompError> {
+fn halves(value: u64) -> (u32, u32) {
+    ((value >> 32) as u32, value as u32)
+}
+
+/// The program of several architectures, each with its `AUDIT_ARCH_*`. Calls of any other get `other`.
+pub(super) fn assemble(architectures: &[(u32, Ranges)], other: u32) -> Result<Vec<SockFilter>, SeccompError> {
     let mut program = Backwards::default();
-    let root = program.tree(ranges);
-    // Execution begins at the tree's root, which is the last thing that was added unless a return was shared.
-    if root + 1 != program.code.len() {
-        program.jump(root);
+    let mut entries = Vec::with_capacity(architectures.len());
+    for (architecture, ranges) in architectures {
+        let root = program.tree(&ranges.0);
+        // Execution begins at the tree's root, which is the last thing that was added unless a return was shared.
+        if root + 1 != program.code.len() {
+            program.jump(root);
+        }
+        entries.push((*architecture, program.load(NR)));
     }
-    let load_number = program.load(NR);
     program.returns.clear();
-    let foreign = program.ret(RET_KILL_PROCESS);
-    program.branch(JEQ, AUDIT_ARCH, load_number, foreign);
+    let mut next = program.ret(other);
+    for (architecture, entry) in entries {
+        next = program.branch(JEQ, architecture, entry, next);
+    }
     program.load(ARCH);
     program.code.reverse();
     if program.code.len() > MOST {

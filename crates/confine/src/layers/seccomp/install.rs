@@ -8,11 +8,11 @@ use rustix::io::Errno;
 use crate::channel::message;
 use crate::child::Context;
 use crate::error::SpecError;
-use crate::extensions::Extensions;
+use crate::extensions::{Extensions, Origin};
 use crate::host::Host;
 use crate::plan::{Draft, Layer, Op};
 
-use super::Program;
+use super::{Program, foreign, supported};
 
 /// Adds the step that loads the specification's filter, compiled.
 pub(crate) fn plan(spec: &Spec, ext: &Extensions, host: &Host, draft: &mut Draft) -> Result<(), SpecError> {
@@ -27,6 +27,9 @@ pub(crate) fn plan(spec: &Spec, ext: &Extensions, host: &Host, draft: &mut Draft
         draft.notes.push("seccomp: no filter was asked for".to_string());
         return Ok(());
     };
+    if ext.origin == Origin::Bundle {
+        return plan_foreign(profile, draft);
+    }
     if let Some(missing) = super::policy::NEEDED.iter().find(|name| !allows(profile, name)) {
         let what = format!(
             "{missing} is needed to start a program, and this profile does not allow it without conditions"
@@ -35,6 +38,27 @@ pub(crate) fn plan(spec: &Spec, ext: &Extensions, host: &Host, draft: &mut Draft
     }
     let program = super::compile(profile)
         .map_err(|e| SpecError::new(Layer::Seccomp, "linux.seccomp", e.to_string()))?;
+    draft.add(Layer::Seccomp, "linux.seccomp", Op::Seccomp(program));
+    Ok(())
+}
+
+/// Adds the step that loads a filter that somebody else wrote: an engine's or a user's, with the meaning that it has
+/// under other runtimes.
+pub(crate) fn plan_foreign(profile: &LinuxSeccomp, draft: &mut Draft) -> Result<(), SpecError> {
+    let (program, notes) = foreign::compile(profile).map_err(|e| {
+        let (field, what) = e.field_and_reason();
+        SpecError::new(Layer::Seccomp, field, what)
+    })?;
+    for (i, flag) in profile.flags().iter().flatten().enumerate() {
+        if !supported::kernel_has(*flag) {
+            let (field, since) = (format!("linux.seccomp.flags[{i}]"), supported::since(*flag));
+            let what = format!(
+                "this kernel does not have {flag} (Linux {since}); leave it out, or use a newer kernel"
+            );
+            return Err(SpecError::new(Layer::Seccomp, field, what));
+        }
+    }
+    draft.notes.extend(notes);
     draft.add(Layer::Seccomp, "linux.seccomp", Op::Seccomp(program));
     Ok(())
 }
@@ -65,7 +89,11 @@ pub(crate) fn load(ctx: &Context<'_>, program: &Program) -> Result<(), Errno> {
         other => other,
     };
     match loaded? {
-        Some(listener) => ctx.send_descriptor(message::LISTENER, listener.as_fd()),
+        Some(listener) => {
+            // Closed by exec, not here: `close` may be a call that the filter refuses, reports or kills for.
+            let listener = std::mem::ManuallyDrop::new(listener);
+            ctx.send_descriptor(message::LISTENER, listener.as_fd())
+        }
         None => Ok(()),
     }
 }

@@ -10,12 +10,14 @@
 //! interrupted by a signal before 5.19). A kernel without refuses the start.
 
 pub mod compile;
+pub mod foreign;
 pub(crate) mod install;
 #[cfg(test)]
 pub(crate) mod interpret;
 pub mod notify;
 pub mod policy;
 pub mod sets;
+pub mod supported;
 #[cfg(test)]
 mod tests;
 
@@ -50,10 +52,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// The flags to load it with. A call that is being answered can be interrupted by death alone, or else a signal
-    /// would make the kernel repeat what the warden has already done.
+    /// The flags to load it with. A call that the warden answers can be interrupted by death alone, or else a signal
+    /// would make the kernel repeat what the warden has already done. A profile that somebody else wrote says itself
+    /// how its listener is loaded.
     pub(crate) fn load_flags(&self) -> u32 {
-        if self.listener { self.flags | flag::NEW_LISTENER | flag::WAIT_KILLABLE_RECV } else { self.flags }
+        match self.listener && self.flags & flag::NEW_LISTENER == 0 {
+            true => self.flags | flag::NEW_LISTENER | flag::WAIT_KILLABLE_RECV,
+            false => self.flags,
+        }
     }
 }
 
@@ -102,9 +108,28 @@ pub enum SeccompError {
     /// The filter is longer than the kernel takes.
     #[error("the filter has {0} instructions; the kernel takes 4096")]
     TooLong(usize),
+    /// A field of a profile that somebody else wrote.
+    #[error("{field}: {what}")]
+    Profile {
+        /// JSON path.
+        field: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A value that the specification's types refuse.
     #[error("{0}")]
     Spec(String),
+}
+
+impl SeccompError {
+    /// The field of the specification that is wrong, and what is wrong with it.
+    pub fn field_and_reason(self) -> (String, String) {
+        match self {
+            Self::Profile { field, what } => (field, what),
+            Self::TooLong(_) => ("linux.seccomp.syscalls".to_string(), self.to_string()),
+            other => ("linux.seccomp".to_string(), other.to_string()),
+        }
+    }
 }
 
 /// The number of a system call on this architecture.
