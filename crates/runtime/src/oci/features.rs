@@ -1,7 +1,8 @@
 //! `features`: what this runtime can do, for engines that ask before they write a specification (OCI runtime
 //! specification, "Features Structure").
 
-use donjon_confine::layers::capabilities;
+use donjon_confine::layers::seccomp::supported;
+use donjon_confine::layers::{capabilities, mounts};
 use serde_json::{Value, json};
 
 /// The newest version of the specification that is carried out in full.
@@ -15,7 +16,7 @@ pub fn features() -> Value {
         "ociVersionMin": OLDEST,
         "ociVersionMax": VERSION,
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
-        "mountOptions": donjon_confine::layers::mounts::OPTIONS,
+        "mountOptions": mounts::OPTIONS.to_vec(),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities::NAMES.map(|name| format!("CAP_{name}")).to_vec(),
@@ -24,14 +25,11 @@ pub fn features() -> Value {
             },
             "seccomp": {
                 "enabled": true,
-                "actions": [
-                    "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
-                    "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"
-                ],
-                "operators": [
-                    "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
-                    "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"
-                ],
+                "actions": supported::actions(),
+                "operators": supported::operators(),
+                "archs": supported::architectures(),
+                "knownFlags": supported::known_flags(),
+                "supportedFlags": supported::supported_flags(),
             },
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
