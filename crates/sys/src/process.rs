@@ -38,6 +38,26 @@ pub fn execve(path: &CStr, argv: &CStringArray, envp: &CStringArray) -> Errno {
     }
 }
 
+/// The same for the program behind a descriptor, which may have been opened with `O_PATH`. See `man 2 execveat`.
+pub fn execveat(file: BorrowedFd<'_>, argv: &CStringArray, envp: &CStringArray) -> Errno {
+    // SAFETY: the path is empty and NUL-terminated; both arrays end in NULL and point to live NUL-terminated strings,
+    // which CStringArray owns.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            argv.pointers.as_ptr(),
+            envp.pointers.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    match check(result) {
+        Err(errno) => errno,
+        Ok(_) => Errno::INVAL,
+    }
+}
+
 /// Marks every descriptor from `first` on close-on-exec. Needs Linux 5.11. See `man 2 close_range`.
 pub fn cloexec_from(first: u32) -> Result<(), Errno> {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;

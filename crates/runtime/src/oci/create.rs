@@ -19,6 +19,7 @@ use super::bundle::Bundle;
 use super::console;
 use super::error::OciError;
 use super::hooks::{self, Moment};
+use super::own_image;
 use super::record::Record;
 use super::sockets::{address_in, unix_socket};
 use super::store::{Entry, Store};
@@ -73,6 +74,7 @@ pub fn create(store: &Store, creation: &Creation, host: &Host) -> Result<Made, O
     console::check(terminal, creation.detached, creation.console_socket.as_deref())?;
     let plan = Plan::of_bundle(&bundle.spec, host, &creation.options)?;
     let wanted = Wanted::plan(&bundle.spec, &creation.id, creation.cgroups, &Hierarchies::probe())?;
+    own_image::protect(&bundle.spec, false)?;
     let entry = store.create(&creation.id)?;
     let mut record = Record::new(
         &creation.id,

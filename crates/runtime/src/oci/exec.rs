@@ -20,6 +20,7 @@ use rustix::process::Pid;
 use super::console;
 use super::create::write_pid;
 use super::error::OciError;
+use super::own_image;
 use super::record::{Record, Status};
 use super::run::watch;
 use super::seccomp_agent;
@@ -116,6 +117,7 @@ impl Target {
 pub fn exec(target: &Target, process: &Process, execution: &Execution, host: &Host) -> Result<u8, OciError> {
     let terminal = process.terminal().unwrap_or(false);
     console::check(terminal, execution.detached, execution.console_socket.as_deref())?;
+    own_image::protect(&target.spec, true)?;
     let plan = Plan::for_bundle_exec(
         &target.spec,
         process,

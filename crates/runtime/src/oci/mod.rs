@@ -20,6 +20,7 @@ pub mod features;
 pub mod hooks;
 pub mod kill;
 pub mod limits;
+pub mod own_image;
 pub mod processes;
 pub mod record;
 pub mod run;
