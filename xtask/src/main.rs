@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => bench::bench(rest),
         ["dist", rest @ ..] => dist::dist(rest),
         ["bench-rounds", rest @ ..] => bench::rounds::main(rest).map(|()| true),
+        ["bench-oci", rest @ ..] => bench::oci::rounds::main(rest).map(|()| true),
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");
             Ok(true)

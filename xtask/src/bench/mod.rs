@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: donjon beside bubblewrap, crun, runc and the floor, in one run.
 //!
 //! This side prepares, starts [`rounds`] as the ordinary user (so that starting a subject costs the harness one
-//! `posix_spawn` and nothing else, the same for all), asks for the warden's memory, and writes the tables.
+//! `posix_spawn` and nothing else, the same for all), asks for the warden's memory, and writes the tables. [`oci`]
+//! does the same for the OCI commands, as root.
 
+pub mod oci;
 mod report;
 pub mod rounds;
 mod subjects;
@@ -49,6 +51,7 @@ pub fn bench(arguments: &[&str]) -> Result<bool, String> {
     let _ = fs::remove_dir_all(&scratch);
     let mut samples = measured?;
     samples.insert("warden private".into(), warden?);
+    samples.extend(oci::measure(&place, quick)?);
     let binary = fs::metadata(place.rooms.join("donjon")).map_err(|e| format!("donjon: {e}"))?.len();
     let text = report::markdown(&samples, binary, &load);
     if quick {
@@ -101,34 +104,44 @@ fn measure(place: &Place, user: &User, scratch: &Path, quick: bool) -> Result<Sa
     let me = std::env::current_exe().map_err(|e| format!("where xtask is: {e}"))?;
     let copy = scratch.join("xtask");
     fs::copy(&me, &copy).map_err(|e| format!("{}: {e}", me.display()))?;
-    let mut words: Vec<String> =
-        ["unshare", "--mount", "--propagation", "private", "sh", "-euc"].map(String::from).to_vec();
-    words.push("mount -t cgroup2 none /sys/fs/cgroup; exec \"$@\"".into());
-    words.push("sh".into());
-    words.extend(as_user(user, scratch));
-    words.push(copy.display().to_string());
-    words.extend(["bench-rounds".into(), place.rooms.display().to_string(), scratch.display().to_string()]);
-    if quick {
-        words.push("--quick".into());
-    }
-    let out = Command::new(&words[0])
-        .args(&words[1..])
+    let mut task = vec!["bench-rounds".to_string()];
+    task.extend([place.rooms.display().to_string(), scratch.display().to_string()]);
+    task.extend(quick.then(|| "--quick".to_string()));
+    let mut samples = Samples::new();
+    let mounts = "mount -t cgroup2 none /sys/fs/cgroup";
+    collect(mounts, &as_user(user, scratch), &copy, &task, &mut samples)?;
+    Ok(samples)
+}
+
+/// Runs a task of this program in a private mount namespace, after the shell commands of `mounts`, and takes its
+/// samples.
+fn collect(
+    mounts: &str,
+    prefix: &[String],
+    program: &Path,
+    task: &[String],
+    samples: &mut Samples,
+) -> Result<(), String> {
+    let out = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-euc", &format!("{mounts}; exec \"$@\""), "sh"])
+        .args(prefix)
+        .arg(program)
+        .args(task)
         .current_dir("/")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .map_err(|e| format!("unshare: {e}"))?;
     if !out.status.success() {
-        return Err(format!("the rounds ended with {}", out.status));
+        return Err(format!("{} ended with {}", task[0], out.status));
     }
-    let mut samples = Samples::new();
     for line in String::from_utf8_lossy(&out.stdout).lines() {
         if let Some((name, value)) = line.split_once('\t') {
             let value = value.parse().map_err(|_| format!("not a number: {line}"))?;
             samples.entry(name.to_string()).or_default().push(value);
         }
     }
-    Ok(samples)
+    Ok(())
 }
 
 /// Private memory, in KiB, of the warden of an idle detached container and of its guard together: asked by root, since

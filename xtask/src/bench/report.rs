@@ -7,14 +7,19 @@ use super::Samples;
 use crate::machine::output;
 
 /// Medians and the ninetieth percentile of one measurement.
-struct Figure {
-    median: f64,
-    p90: f64,
-    best: f64,
-    count: usize,
+pub struct Figure {
+    /// Half of the samples are below.
+    pub median: f64,
+    /// Nine tenths of the samples are below.
+    pub p90: f64,
+    /// The least.
+    pub best: f64,
+    /// How many samples there are.
+    pub count: usize,
 }
 
-fn figure(samples: &Samples, name: &str) -> Option<Figure> {
+/// Works out the figures of a measurement, when there is such a one.
+pub fn figure(samples: &Samples, name: &str) -> Option<Figure> {
     let mut values = samples.get(name)?.clone();
     values.sort_by(f64::total_cmp);
     let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
@@ -37,6 +42,7 @@ pub fn markdown(samples: &Samples, binary: u64, load: &str) -> String {
     calls(&mut page, samples);
     many(&mut page, samples);
     existing(&mut page, samples);
+    super::oci::report::write(&mut page, samples);
     page
 }
 

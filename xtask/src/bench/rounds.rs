@@ -31,16 +31,18 @@ struct Bench<'a> {
     quick: bool,
 }
 
-fn sample(name: &str, value: f64) {
+/// Prints one sample.
+pub fn sample(name: &str, value: f64) {
     println!("{name}\t{value}");
 }
 
-fn note(what: &str) {
+/// Tells what is being measured.
+pub fn note(what: &str) {
     eprintln!("   measuring {what}");
 }
 
 /// Spawns and waits; milliseconds.
-fn timed(words: &[String], run: Option<&str>) -> Result<f64, String> {
+pub fn timed(words: &[String], run: Option<&str>) -> Result<f64, String> {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if let Some(run) = run {
@@ -51,6 +53,15 @@ fn timed(words: &[String], run: Option<&str>) -> Result<f64, String> {
     let taken = start.elapsed().as_secs_f64() * 1e3;
     let status = status.map_err(|e| format!("{}: {e}", words[0]))?;
     if status.success() { Ok(taken) } else { Err(format!("{} ended with {status}", words.join(" "))) }
+}
+
+/// Peak resident memory, in KiB, of a command and of everything it waited for.
+pub fn peak(rooms: &str, words: &[String]) -> Result<f64, String> {
+    let out = Command::new(format!("{rooms}/peak")).args(words).stdin(Stdio::null()).output();
+    let out = out.map_err(|e| format!("peak: {e}"))?;
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    let peak = text.lines().rev().find_map(|l| l.strip_prefix("peak ")?.parse().ok());
+    peak.ok_or(format!("{}: no peak: {text}", words.join(" ")))
 }
 
 impl Bench<'_> {
@@ -91,17 +102,7 @@ impl Bench<'_> {
         note("peak memory");
         for subject in subjects {
             for n in 0..10 {
-                let out = Command::new(format!("{}/peak", self.rooms))
-                    .args(subject.numbered(n))
-                    .stdin(Stdio::null())
-                    .output();
-                let out = out.map_err(|e| format!("peak: {e}"))?;
-                let text = String::from_utf8_lossy(&out.stderr).into_owned();
-                let peak = text.lines().rev().find_map(|l| l.strip_prefix("peak ")?.parse().ok());
-                sample(
-                    &format!("peak {}", subject.name),
-                    peak.ok_or(format!("{}: no peak: {text}", subject.name))?,
-                );
+                sample(&format!("peak {}", subject.name), peak(self.rooms, &subject.numbered(n))?);
             }
         }
         Ok(())
