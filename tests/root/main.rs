@@ -4,3 +4,4 @@ mod audit;
 mod cgroups;
 mod groups;
 mod identity;
+mod setup;

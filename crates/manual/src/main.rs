@@ -92,8 +92,13 @@ fn page(command: &Command, name: String, others: &[String]) -> std::io::Result<F
         }
         out.extend(list.render().into_bytes());
     }
-    if command.get_after_help().is_some() {
-        man.render_extra_section(&mut out)?;
+    if let Some(notes) = command.get_after_help() {
+        let mut list = Roff::new();
+        list.control("SH", ["NOTES"]);
+        for line in notes.to_string().lines() {
+            list.control("PP", []).text([roman(line)]);
+        }
+        out.extend(list.render().into_bytes());
     }
     let mut also = Roff::new();
     also.control("SH", ["SEE ALSO"]);

@@ -85,7 +85,9 @@ fn lay(dist: &Dist, binary: &Path, tree: &Path, version: &str, architecture: &st
             "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\
              Upstream-Name: donjon\n\n\
              Files: *\nCopyright: the authors of donjon\nLicense: Apache-2.0\n\
-             Comment: The crates that are in the program, and their licences: {doc}/licences.gz\n\n\
+             Comment: The crates that are in the program, and their licences: /{doc}/licences.gz.\n \
+             It also holds parts of the Rust standard library (MIT or Apache-2.0) and, on Debian, of the GNU C library\n \
+             (LGPL-2.1 or later, /usr/share/common-licenses/LGPL-2.1).\n\n\
              License: Apache-2.0\n On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.\n"
         ),
     )?;

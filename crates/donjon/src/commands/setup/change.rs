@@ -15,6 +15,16 @@ enum Line<'a> {
     Come(&'a str),
 }
 
+impl Line<'_> {
+    fn in_old(&self) -> bool {
+        !matches!(self, Self::Come(_))
+    }
+
+    fn in_new(&self) -> bool {
+        !matches!(self, Self::Gone(_))
+    }
+}
+
 /// Every line of both texts, in order.
 fn lines<'a>(old: &'a str, new: &'a str) -> Vec<Line<'a>> {
     let old: Vec<&str> = old.split_inclusive('\n').collect();
@@ -50,15 +60,13 @@ pub fn unified(name: &str, old: Option<&str>, new: &str) -> String {
         let start = first.saturating_sub(AROUND);
         let end = (rest[near] + AROUND + 1).min(lines.len());
         rest = &rest[near + 1..];
-        let count = |of: &[Line], skip: fn(&Line) -> bool| of.iter().filter(|line| !skip(line)).count();
-        let (in_old, in_new): (fn(&Line) -> bool, fn(&Line) -> bool) =
-            (|line| matches!(line, Line::Come(_)), |line| matches!(line, Line::Gone(_)));
-        let side = |skip| {
-            let (before, here) = (count(&lines[..start], skip), count(&lines[start..end], skip));
+        let side = |there: fn(&Line) -> bool| {
+            let count = |lines: &[Line]| lines.iter().filter(|line| there(line)).count();
+            let (before, here) = (count(&lines[..start]), count(&lines[start..end]));
             // An empty side is said to begin at the line before it.
             format!("{},{here}", if here == 0 { before } else { before + 1 })
         };
-        let _ = writeln!(out, "@@ -{} +{} @@", side(in_old), side(in_new));
+        let _ = writeln!(out, "@@ -{} +{} @@", side(|line| line.in_old()), side(|line| line.in_new()));
         for line in &lines[start..end] {
             let (mark, text) = match line {
                 Line::Same(text) => (' ', text),
@@ -97,14 +105,14 @@ mod tests {
         let texts = ["", "\n", "a\n", "a\n\nb\n\nc", "b\n\n\na\nc\n", "c\nb\na\n", "\n\n\n"];
         for (old, new) in texts.iter().flat_map(|old| texts.map(|new| (*old, new))) {
             let lines = lines(old, new);
-            let side = |skip: fn(&Line) -> bool| -> String {
+            let side = |there: fn(&Line) -> bool| -> String {
                 let text = |line: &Line| match *line {
                     Line::Same(text) | Line::Gone(text) | Line::Come(text) => text.to_string(),
                 };
-                lines.iter().filter(|line| !skip(line)).map(text).collect()
+                lines.iter().filter(|line| there(line)).map(text).collect()
             };
-            assert_eq!(side(|line| matches!(line, Line::Come(_))), old, "{old:?} {new:?}");
-            assert_eq!(side(|line| matches!(line, Line::Gone(_))), new, "{old:?} {new:?}");
+            assert_eq!(side(|line| line.in_old()), old, "{old:?} {new:?}");
+            assert_eq!(side(|line| line.in_new()), new, "{old:?} {new:?}");
         }
     }
 }

@@ -74,10 +74,10 @@ mod tests {
 
     #[test]
     fn comments_order_and_other_runtimes_stay() {
-        let old = "# mine\n[engine] # engine\nruntime = \"crun\" # why\n# events_logger = \"journald\"\n\n[engine.runtimes]\n\
+        let old = "# mine\n[engine] # engine\n  runtime = \"crun\" # why\n# events_logger = \"journald\"\n\n[engine.runtimes]\n\
                    crun = [\"/usr/bin/crun\"]\n\n[network]\n# last\n";
         let new = edit(old, &wanted(true)).unwrap().unwrap();
-        let expected = "# mine\n[engine] # engine\nruntime = \"donjon\" # why\n# events_logger = \"journald\"\n\n\
+        let expected = "# mine\n[engine] # engine\n  runtime = \"donjon\" # why\n# events_logger = \"journald\"\n\n\
                         [engine.runtimes]\ncrun = [\"/usr/bin/crun\"]\ndonjon = [\"/usr/bin/donjon\"]\n\n[network]\n# last\n";
         assert_eq!(new, expected);
         assert_eq!(edit(&new, &wanted(true)).unwrap(), None);

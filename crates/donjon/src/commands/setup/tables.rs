@@ -59,13 +59,20 @@ pub fn text<'a>(document: &'a DocumentMut, path: &[&str]) -> Result<Option<&'a s
     value(document, path, "a string", Item::as_str)
 }
 
-/// Sets a key; a value that is there keeps the comment behind it.
+/// Sets a key; where it is there already, its indentation and the comment behind it stay.
 pub fn set(table: &mut dyn TableLike, key: &str, value: impl Into<Value>) {
     let mut value = value.into();
-    if let Some(old) = table.get(key).and_then(Item::as_value) {
-        *value.decor_mut() = old.decor().clone();
+    match table.get_mut(key) {
+        Some(item) => {
+            if let Some(old) = item.as_value() {
+                *value.decor_mut() = old.decor().clone();
+            }
+            *item = Item::Value(value);
+        }
+        None => {
+            table.insert(key, Item::Value(value));
+        }
     }
-    table.insert(key, Item::Value(value));
 }
 
 /// The text of a changed document.
