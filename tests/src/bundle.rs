@@ -96,13 +96,25 @@ impl<'w> Bundle<'w> {
         self.dir.to_string_lossy().into_owned()
     }
 
+    /// Gives the container a group of its own: tests that run at once have containers of the same id.
+    fn apart(&self, id: &str) {
+        let mut config = self.config.clone();
+        if self.world.who() == Who::Root && config["linux"].get("cgroupsPath").is_none() {
+            config["linux"]["cgroupsPath"] = json!(format!("/{}-{id}", self.world.token()));
+        }
+        let text = serde_json::to_string_pretty(&config).expect("JSON");
+        fs::write(self.dir.join("config.json"), text).expect("config.json");
+    }
+
     /// `donjon run --bundle` of it.
     pub fn run(&self, id: &str) -> Run<'w> {
+        self.apart(&id.replace('/', "_"));
         self.world.donjon(&["run", "--bundle", &self.path(), id])
     }
 
     /// `donjon create --bundle` of it. Its output goes to a file of the test, as the container keeps its streams.
     pub fn create(&self, id: &str) -> Run<'w> {
+        self.apart(id);
         self.world.donjon(&["create", "--bundle", &self.path(), id]).output_to(&self.world.path("output"))
     }
 }

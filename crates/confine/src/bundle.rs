@@ -75,7 +75,8 @@ impl Plan {
         mounts::plan_masks(spec, &mut draft)?;
         mounts::plan_seals(&mut draft);
         rootfs::plan_pivot(spec, &mut draft)?;
-        plan_process(spec, &ext, process, host, &id_maps, options, false, &mut draft)?;
+        Last { spec, ext: &ext, process, host, id_maps: &id_maps, options, further: false }
+            .plan(&mut draft)?;
         Ok(Plan {
             clone_flags: if all.need_forerunner() { 0 } else { all.cloned() },
             program: program::program(process)?,
@@ -117,7 +118,8 @@ impl Plan {
         identity::plan_joined_ids(&mut draft);
         devices::plan_exec_terminal(process, &mut draft);
         devices::plan_terminal_size(process, &mut draft)?;
-        plan_process(spec, &ext, process, host, &IdMaps::None, options, true, &mut draft)?;
+        Last { spec, ext: &ext, process, host, id_maps: &IdMaps::None, options, further: true }
+            .plan(&mut draft)?;
         Ok(Plan {
             clone_flags: 0,
             id_maps: IdMaps::None,
@@ -136,43 +138,46 @@ impl Plan {
 }
 
 /// The last layers, the same for a container's first process and for a later one.
-#[allow(clippy::too_many_arguments)] // each is one thing that a layer below asks for
-fn plan_process(
-    spec: &Spec,
-    ext: &Extensions,
-    process: &Process,
-    host: &Host,
-    id_maps: &IdMaps,
-    options: &Options,
+struct Last<'a> {
+    spec: &'a Spec,
+    ext: &'a Extensions,
+    process: &'a Process,
+    host: &'a Host,
+    id_maps: &'a IdMaps,
+    options: &'a Options,
     further: bool,
-    draft: &mut Draft,
-) -> Result<(), SpecError> {
-    limits::plan_rlimits(process, ext, 0, draft)?;
-    if !further {
-        scheduling::plan_first(spec, draft)?;
+}
+
+impl Last<'_> {
+    fn plan(&self, draft: &mut Draft) -> Result<(), SpecError> {
+        let Self { spec, ext, process, host, id_maps, options, further } = *self;
+        limits::plan_rlimits(process, ext, 0, draft)?;
+        if !further {
+            scheduling::plan_first(spec, draft)?;
+        }
+        scheduling::plan(process, draft)?;
+        apparmor::plan(process, draft)?;
+        selinux::plan(process, draft)?;
+        if !options.no_new_keyring && !further {
+            keyring::plan(draft);
+        }
+        descriptors::plan_stdio(process, draft);
+        descriptors::plan_stdio_owner(process, draft);
+        capabilities::plan_bounding(process, draft)?;
+        identity::plan_process_ids(process, spec, id_maps, Origin::Bundle, draft)?;
+        let filtered = ext.landlock || spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some());
+        capabilities::plan_bundle_sets(process, filtered, draft)?;
+        rootfs::plan_working_directory(process, draft)?;
+        program::plan_find(draft);
+        identity::plan_bundle_privileges(process, draft);
+        landlock::plan(spec, ext, host, further, draft)?;
+        if !further {
+            lifecycle::plan_start(spec, options.waits_for_start, draft)?;
+        }
+        draft.add(Layer::Program, "", Op::DefaultSignals);
+        descriptors::plan_close(options.first_closed(), draft);
+        seccomp::install::plan(spec, ext, host, draft)?;
+        program::plan_exec(draft);
+        Ok(())
     }
-    scheduling::plan(process, draft)?;
-    apparmor::plan(process, draft)?;
-    selinux::plan(process, draft)?;
-    if !options.no_new_keyring && !further {
-        keyring::plan(draft);
-    }
-    descriptors::plan_stdio(process, draft);
-    descriptors::plan_stdio_owner(process, draft);
-    capabilities::plan_bounding(process, draft)?;
-    identity::plan_process_ids(process, spec, id_maps, Origin::Bundle, draft)?;
-    let filtered = ext.landlock || spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some());
-    capabilities::plan_bundle_sets(process, filtered, draft)?;
-    rootfs::plan_working_directory(process, draft)?;
-    program::plan_find(draft);
-    identity::plan_bundle_privileges(process, draft);
-    landlock::plan(spec, ext, host, further, draft)?;
-    if !further {
-        lifecycle::plan_start(spec, options.waits_for_start, draft)?;
-    }
-    draft.add(Layer::Program, "", Op::DefaultSignals);
-    descriptors::plan_close(options.first_closed(), draft);
-    seccomp::install::plan(spec, ext, host, draft)?;
-    program::plan_exec(draft);
-    Ok(())
 }

@@ -44,12 +44,13 @@ impl Slots {
     }
 }
 
-/// What the child works with. Made by the parent, changed in the child's copy only.
-pub(crate) struct Context<'a> {
+/// What the parent opened for the child.
+#[derive(Clone, Copy)]
+pub(crate) struct Opened<'a> {
     pub channel: BorrowedFd<'a>,
     pub stdio: Option<[BorrowedFd<'a>; 3]>,
     pub sources: &'a [OpenSource],
-    pub program: &'a Program,
+    /// The process whose namespaces are joined.
     pub target: Option<BorrowedFd<'a>>,
     /// Where the network namespace comes from.
     pub network: Option<BorrowedFd<'a>>,
@@ -57,6 +58,13 @@ pub(crate) struct Context<'a> {
     pub namespaces: &'a [(u64, OwnedFd)],
     /// Where `start` connects to.
     pub start: Option<BorrowedFd<'a>>,
+}
+
+/// What the child works with. Made by the parent, changed in the child's copy only.
+pub(crate) struct Context<'a> {
+    /// What the parent opened.
+    pub from: Opened<'a>,
+    pub program: &'a Program,
     /// The connection of `start`, which takes the place of the channel.
     pub starter: Option<OwnedFd>,
     /// States of the container for hooks: see [`crate::layers::lifecycle::Stage`].
@@ -80,29 +88,13 @@ pub(crate) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub fn new(
-        channel: BorrowedFd<'a>,
-        stdio: Option<[BorrowedFd<'a>; 3]>,
-        sources: &'a [OpenSource],
-        plan: &'a Plan,
-        target: Option<BorrowedFd<'a>>,
-        network: Option<BorrowedFd<'a>>,
-        namespaces: &'a [(u64, OwnedFd)],
-        start: Option<BorrowedFd<'a>>,
-        hooks: &'a Hooks,
-    ) -> Self {
+    pub fn new(from: Opened<'a>, plan: &'a Plan, hooks: &'a Hooks) -> Self {
         Self {
-            channel,
-            stdio,
-            sources,
+            from,
             program: &plan.program,
-            target,
-            network,
-            namespaces,
-            start,
             starter: None,
             states: [None, None],
-            idmapped: sources.iter().map(|_| None).collect(),
+            idmapped: from.sources.iter().map(|_| None).collect(),
             slots: Slots::new(plan.slots),
             mounted: Mounted::with_capacity(plan.steps.len() + 1),
             root_device: 0,
@@ -164,7 +156,7 @@ impl<'a> Context<'a> {
 
     /// Who is told how it goes: the parent, or later the process that started the container.
     pub fn channel(&self) -> BorrowedFd<'_> {
-        self.starter.as_ref().map_or(self.channel, AsFd::as_fd)
+        self.starter.as_ref().map_or(self.from.channel, AsFd::as_fd)
     }
 
     /// Sends a descriptor to the parent.
@@ -233,7 +225,7 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::CgroupNamespace => donjon_sys::process::unshare(namespaces::flag::CGROUP),
         Op::Hostname(name) => namespaces::hostname(name),
         Op::Domainname(name) => rustix::system::setdomainname(name.to_bytes()),
-        Op::EnterNetwork => crate::beside::enter(ctx.network),
+        Op::EnterNetwork => crate::beside::enter(ctx.from.network),
         Op::TimeOffsets(text) => namespaces::time_offsets(text),
         Op::PrivateMounts => rootfs::private_mounts(),
         Op::Scratch { bytes } => rootfs::scratch(ctx, *bytes),

@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 
 use crate::beside;
 use crate::channel::{self, message};
-use crate::child::{self, Context};
+use crate::child::{self, Context, Opened};
 use crate::error::StartError;
 use crate::hooks::Hooks;
 use crate::idmap;
@@ -114,17 +114,16 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
         }
     };
     let hooks = Hooks::read();
-    let mut ctx = Context::new(
-        theirs.as_fd(),
+    let opened = Opened {
+        channel: theirs.as_fd(),
         stdio,
-        &sources,
-        plan,
-        target.as_ref().map(AsFd::as_fd),
-        network.as_ref().map(|(inner, _)| inner.as_fd()),
-        &namespaces,
+        sources: &sources,
+        target: target.as_ref().map(AsFd::as_fd),
+        network: network.as_ref().map(|(inner, _)| inner.as_fd()),
+        namespaces: &namespaces,
         start,
-        &hooks,
-    );
+    };
+    let mut ctx = Context::new(opened, plan, &hooks);
     let (pid, pidfd) = donjon_sys::clone::clone3(plan.clone_flags, cgroup, || {
         withheld.iter().for_each(|fd| donjon_sys::process::close_copy(*fd));
         // The parent's end must not live on in the child, or the child would never see the parent end.

@@ -55,7 +55,7 @@ pub(crate) fn plan_close(keep: u32, draft: &mut Draft) {
 
 /// Puts the caller's three descriptors in their places.
 pub(crate) fn stdio(ctx: &Context<'_>) -> Result<(), Errno> {
-    let Some([stdin, stdout, stderr]) = ctx.stdio else { return Ok(()) };
+    let Some([stdin, stdout, stderr]) = ctx.from.stdio else { return Ok(()) };
     rustix::stdio::dup2_stdin(stdin)?;
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)

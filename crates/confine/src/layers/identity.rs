@@ -291,7 +291,7 @@ pub(crate) fn set_ids(uid: u32, gid: u32, groups: &Groups) -> Result<(), Errno> 
 /// Asks to be killed with the parent, and makes sure that it was still there.
 pub(crate) fn die_with_parent(ctx: &Context<'_>) -> Result<(), Errno> {
     donjon_sys::process::die_with_parent()?;
-    let mut poll = [rustix::event::PollFd::new(&ctx.channel, rustix::event::PollFlags::empty())];
+    let mut poll = [rustix::event::PollFd::new(&ctx.from.channel, rustix::event::PollFlags::empty())];
     rustix::event::poll(&mut poll, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 }))?;
     match poll.first() {
         Some(p) if p.revents().contains(rustix::event::PollFlags::HUP) => Err(Errno::PIPE),

@@ -190,7 +190,8 @@ fn run(hook: &HookStep, state: BorrowedFd<'_>) -> Result<(), Errno> {
     wait(pid, pidfd.as_fd(), hook.timeout)
 }
 
-/// Waits for a process, which leads its own group, at most so many seconds; then the group is killed.
+/// Waits for a process, which leads its own group, at most so many seconds; then it is killed. One that failed takes its
+/// group with it.
 fn wait(pid: Pid, pidfd: BorrowedFd<'_>, seconds: Option<u32>) -> Result<(), Errno> {
     let limit = seconds.map(|s| Timespec { tv_sec: i64::from(s), tv_nsec: 0 });
     let in_time = loop {
@@ -201,8 +202,13 @@ fn wait(pid: Pid, pidfd: BorrowedFd<'_>, seconds: Option<u32>) -> Result<(), Err
         }
     };
     if !in_time {
-        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+    }
+    // Looked at before it is reaped: until then nobody else can lead a group of this number.
+    let looked = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+    if looked.and_then(|status| status.exit_status()) != Some(0) {
+        // What a hook that failed has started goes with it; one that succeeded may have left a service.
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     }
     let status = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED)?.ok_or(Errno::CHILD)?;
     match (in_time, status.exit_status(), status.terminating_signal()) {
@@ -216,9 +222,9 @@ fn wait(pid: Pid, pidfd: BorrowedFd<'_>, seconds: Option<u32>) -> Result<(), Err
 /// Tells the parent that the container is created, lets go of it, and waits for `start`, whose connection takes the
 /// place of the parent's channel.
 pub(crate) fn await_start(ctx: &mut Context<'_>) -> Result<(), Errno> {
-    let listener = ctx.start.ok_or(Errno::BADF)?;
+    let listener = ctx.from.start.ok_or(Errno::BADF)?;
     ctx.send(message::CREATED, 0, 0, None)?;
-    donjon_sys::process::close_copy(ctx.channel);
+    donjon_sys::process::close_copy(ctx.from.channel);
     loop {
         let connection = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
             Ok(connection) => connection,

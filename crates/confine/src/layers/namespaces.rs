@@ -248,5 +248,5 @@ pub(crate) fn time_offsets(text: &CStr) -> Result<(), Errno> {
 
 /// Enters all namespaces of the container's first process at once.
 pub(crate) fn join(ctx: &crate::child::Context<'_>, flags: u64) -> Result<(), Errno> {
-    donjon_sys::process::setns(ctx.target.ok_or(Errno::SRCH)?, flags)
+    donjon_sys::process::setns(ctx.from.target.ok_or(Errno::SRCH)?, flags)
 }

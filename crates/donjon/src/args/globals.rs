@@ -111,11 +111,7 @@ impl Globals {
                 other => return Err(wrong(&format!("--log-level: there is no level {other:?}"))),
             },
             "debug" => self.debug |= switch(value)?,
-            "systemd-cgroup" => {
-                if switch(value)? {
-                    self.cgroup_manager = CgroupManager::Systemd;
-                }
-            }
+            "systemd-cgroup" if switch(value)? => self.cgroup_manager = CgroupManager::Systemd,
             "cgroup-manager" => {
                 self.cgroup_manager = match value {
                     "cgroupfs" => CgroupManager::Cgroupfs,

@@ -22,7 +22,7 @@ use super::hooks::{self, Moment};
 use super::own_image;
 use super::record::Record;
 use super::sockets::{address_in, unix_socket};
-use super::store::{Entry, Store};
+use super::store::{Entry, Store, is_id};
 use crate::container::write_all;
 use crate::process::Identity;
 
@@ -68,6 +68,9 @@ pub struct Made {
 
 /// Creates a container. After an error nothing of it is left.
 pub fn create(store: &Store, creation: &Creation, host: &Host) -> Result<Made, OciError> {
+    if !is_id(&creation.id) {
+        return Err(OciError::Id { id: creation.id.clone() });
+    }
     let mut bundle = Bundle::read(&creation.bundle, creation.config.as_deref())?;
     tell_of_sockets(&mut bundle.spec, creation.listen_fds);
     let terminal = bundle.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);

@@ -12,6 +12,7 @@
 //! ```
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -69,7 +70,7 @@ impl Store {
     pub fn open(root: &Path, make: bool) -> Result<Option<Self>, OciError> {
         let path = root.join("oci");
         if make {
-            std::fs::create_dir_all(root).map_err(|e| {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|e| {
                 OciError::io(format!("state: make {}", root.display()))(
                     Errno::from_io_error(&e).unwrap_or(Errno::IO),
                 )

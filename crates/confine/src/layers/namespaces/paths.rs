@@ -148,7 +148,7 @@ pub(crate) fn open(joined: &[Joined]) -> Result<Vec<(u64, OwnedFd)>, StartError>
 /// namespace, which comes last: an ordinary user's containers share namespaces that belong to it.
 pub(crate) fn enter(ctx: &Context<'_>) -> Result<(), Errno> {
     let mut put_off = 0u64;
-    for (flag, namespace) in ctx.namespaces {
+    for (flag, namespace) in ctx.from.namespaces {
         match donjon_sys::process::setns(namespace.as_fd(), *flag) {
             Err(Errno::PERM) if *flag != super::flag::USER => put_off |= flag,
             other => other?,
@@ -157,7 +157,7 @@ pub(crate) fn enter(ctx: &Context<'_>) -> Result<(), Errno> {
             become_root()?;
         }
     }
-    for (flag, namespace) in ctx.namespaces.iter().filter(|(flag, _)| put_off & flag != 0) {
+    for (flag, namespace) in ctx.from.namespaces.iter().filter(|(flag, _)| put_off & flag != 0) {
         donjon_sys::process::setns(namespace.as_fd(), *flag)?;
     }
     Ok(())

@@ -304,7 +304,7 @@ pub(crate) fn clone_source(ctx: &mut Context<'_>, source: usize, recursive: bool
 
 /// Opens host source number `source` in this mount namespace, if it is the one that the parent looked at.
 fn open_source(ctx: &Context<'_>, source: usize) -> Result<OwnedFd, Errno> {
-    let source = ctx.sources.get(source).ok_or(Errno::NOENT)?;
+    let source = ctx.from.sources.get(source).ok_or(Errno::NOENT)?;
     let file = resolve::canonical(source.path.as_c_str(), OFlags::PATH)?;
     let stat = rustix::fs::fstat(&file)?;
     if (stat.st_dev, stat.st_ino) != source.identity {
