@@ -18,7 +18,8 @@ use crate::layers::namespaces::paths::{self, Namespaces};
 use crate::layers::scheduling::Moment;
 use crate::layers::{apparmor, capabilities, descriptors, scheduling, seccomp, selinux};
 use crate::layers::{
-    devices, identity, keyring, landlock, lifecycle, limits, mounts, namespaces, program, rootfs,
+    devices, identity, intel_rdt, keyring, landlock, lifecycle, limits, mounts, namespaces, net_devices,
+    program, rootfs,
 };
 use crate::outside;
 use crate::plan::{Draft, IdMaps, Layer, Op, Plan, Slot};
@@ -60,6 +61,7 @@ impl Plan {
         let mut draft = Draft { origin: Origin::Bundle, no_pivot: options.no_pivot, ..Draft::default() };
         paths::plan_forerunner(&all, &mut draft);
         outside::plan(process, &mut draft)?;
+        intel_rdt::plan(spec, &mut draft)?;
         identity::plan_bundle_ids(&id_maps, process, spec, &mut draft)?;
         paths::plan(&all, &mut draft);
         namespaces::plan(spec, &mut draft)?;
@@ -69,6 +71,7 @@ impl Plan {
         mounts::plan(spec, &ext, &mut draft)?;
         devices::plan(spec, process, &mut draft)?;
         namespaces::plan_network(spec, &mut draft);
+        net_devices::plan(spec, &mut draft)?;
         identity::plan_not_dumpable(&mut draft);
         lifecycle::plan_create(spec, &mut draft)?;
         limits::plan(spec, process, &ext, &mut draft)?;

@@ -23,6 +23,8 @@ pub(crate) mod message {
     pub const CREATED: u8 = b'W';
     /// From parent to child: a state of the container is attached; for which hooks (u16) follows.
     pub const STATE: u8 = b'S';
+    /// The child is in its network namespace, and waits for the machine's devices.
+    pub const DEVICES: u8 = b'D';
     /// From parent to child: go on.
     pub const GO: u8 = b'G';
     /// From parent to child: an id-mapped mount is attached; the source's index (u16) follows.

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::channel::{self, message};
 use crate::hooks::Hooks;
 use crate::layers::rootfs::Mounted;
-use crate::layers::{apparmor, scheduling, selinux};
+use crate::layers::{apparmor, net_devices, scheduling, selinux};
 use crate::layers::{
     capabilities, descriptors, devices, identity, keyring, landlock, lifecycle, limits, mounts, namespaces,
     overlay, program, rootfs, seccomp,
@@ -316,6 +316,7 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::Affinity { cpus, .. } => scheduling::affinity(cpus),
         Op::Apparmor { command } => apparmor::on_exec(ctx, command),
         Op::Selinux { label } => selinux::on_exec(ctx, label),
+        Op::NetDevices(_) => net_devices::await_devices(ctx),
         Op::StdioOwner { uid } => descriptors::stdio_owner(*uid),
     }
     .map(|()| Next::Step)

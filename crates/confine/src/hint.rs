@@ -43,7 +43,9 @@ pub(crate) fn for_step(layer: Layer, what: &str, errno: Errno) -> Option<&'stati
         (Layer::Selinux, _) => {
             "SELinux is not active on this machine, or its policy does not know the context"
         }
-        (Layer::Scheduling, Errno::PERM) => "it needs CAP_SYS_NICE over the machine",
+        (Layer::Scheduling, Errno::PERM) => {
+            "it needs CAP_SYS_NICE over the machine, and a real-time policy a cgroup with real-time processor time"
+        }
         (Layer::Limits, Errno::PERM) if what.starts_with("RLIMIT") => {
             "raising a hard limit needs CAP_SYS_RESOURCE over the machine"
         }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Rlimit, getrlimit, prlimit};
 
 use crate::error::{SpecError, StartError};
-use crate::layers::limits;
+use crate::layers::{intel_rdt, limits};
 use crate::plan::{Draft, Layer, Op, Plan, Step};
 
 /// One thing that the parent does.
@@ -30,6 +30,8 @@ pub enum Work {
     },
     /// Who is killed first when memory runs out.
     OomScoreAdj(i32),
+    /// A class of service of Intel's RDT.
+    IntelRdt(intel_rdt::Class),
 }
 
 impl fmt::Display for Work {
@@ -38,6 +40,7 @@ impl fmt::Display for Work {
             Work::HardLimit { name, hard: u64::MAX, .. } => write!(f, "no hard limit for {name}"),
             Work::HardLimit { name, hard, .. } => write!(f, "a hard limit for {name} of at least {hard}"),
             Work::OomScoreAdj(score) => write!(f, "oom_score_adj {score}"),
+            Work::IntelRdt(class) => write!(f, "class of service {} of resctrl", class.name),
         }
     }
 }
@@ -90,12 +93,17 @@ fn one(work: &Work, pid: Pid) -> Result<(), Errno> {
             }
             std::fs::write(&path, score.to_string()).map_err(errno)
         }
+        Work::IntelRdt(class) => intel_rdt::join(class, pid),
     }
 }
 
 fn failed(step: &Step, work: &Work, errno: Errno) -> StartError {
     let error = StartError::new(step.layer, work.to_string(), errno).field(&step.field);
     match errno {
+        Errno::NODEV | Errno::NOENT if matches!(work, Work::IntelRdt(_)) => error.hint(
+            "resctrl is not mounted at /sys/fs/resctrl, or has no such class: mount -t resctrl resctrl /sys/fs/resctrl",
+        ),
+        Errno::EXIST => error.hint("there is a class of that name with other lines in its schemata"),
         Errno::PERM | Errno::ACCESS => {
             error.hint("it needs CAP_SYS_RESOURCE over the machine, which this caller does not have")
         }

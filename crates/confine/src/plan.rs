@@ -22,7 +22,7 @@ use crate::idmap;
 use crate::layers::namespaces::paths::Joined;
 use crate::layers::{
     capabilities, cgroups, descriptors, devices, identity, keyring, landlock, lifecycle, limits, mounts,
-    namespaces, program, rootfs, seccomp,
+    namespaces, net_devices, program, rootfs, seccomp,
 };
 use crate::outside;
 
@@ -220,6 +220,7 @@ pub enum Op {
     Apparmor { command: CString },
     Selinux { label: CString },
     StdioOwner { uid: u32 },
+    NetDevices(Vec<net_devices::Device>),
 }
 
 /// Where an overlay is attached.

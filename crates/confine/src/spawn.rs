@@ -16,7 +16,7 @@ use crate::child::{self, Context, Opened};
 use crate::error::StartError;
 use crate::hooks::Hooks;
 use crate::idmap;
-use crate::layers::namespaces;
+use crate::layers::{namespaces, net_devices};
 use crate::outside;
 use crate::plan::{IdMaps, Layer, Links, Op, Plan, Step};
 
@@ -238,6 +238,12 @@ impl Confined {
                 message::CREATED => {
                     self.reap_maker();
                     return Ok(handover);
+                }
+                message::DEVICES => {
+                    if let Err(error) = net_devices::move_all(plan, self.pid).and_then(|()| self.go()) {
+                        self.kill_and_reap();
+                        return Err(error);
+                    }
                 }
                 message::READY => {
                     if let Err(error) = hooks(self.pid).and_then(|states| self.go_with_states(&states)) {

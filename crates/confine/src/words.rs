@@ -12,6 +12,7 @@ use crate::layers::identity::Groups;
 use crate::layers::mounts::as_written::{AsWritten, New, Thing};
 use crate::layers::mounts::table::{self, Change, Propagation};
 use crate::layers::mounts::{MountStep, What};
+use crate::layers::net_devices::Device;
 use crate::plan::{IdMaps, Op, OverlayAt, Plan, Step};
 
 /// Attribute bits in the words of `mount(8)`.
@@ -191,6 +192,14 @@ impl fmt::Display for Op {
             Op::Affinity { list, .. } => write!(f, "processors {list}"),
             Op::Apparmor { command } => write!(f, "AppArmor profile for the program: {}", text(command)),
             Op::Selinux { label } => write!(f, "SELinux context for the program: {}", text(label)),
+            Op::NetDevices(devices) => {
+                let named = |d: &Device| match d.outside == d.inside {
+                    true => d.outside.clone(),
+                    false => format!("{} as {}", d.outside, d.inside),
+                };
+                let all: Vec<String> = devices.iter().map(named).collect();
+                write!(f, "wait until the parent has moved network devices in: {}", all.join(", "))
+            }
             Op::StdioOwner { uid } => write!(f, "standard input, output and error belong to user {uid}"),
             Op::ExactRlimit { name, soft, hard, .. } => {
                 write!(f, "{name} exactly {} (hard {})", limit(*soft), limit(*hard))

@@ -171,6 +171,8 @@ fn plan_one(
         Some(b"") if bind || typ == Some("proc") || written.remount => {}
         Some(b"") => return Err(refuse("type", "nothing but a procfs is mounted at /proc".to_string())),
         Some([b'/', entry @ ..]) if IN_PROC.iter().any(|known| known.as_bytes() == entry) => {}
+        // One that hides an entry is what masks do, too.
+        Some([b'/', ..]) if typ == Some("tmpfs") && !bind => {}
         Some([b'/', ..]) if !written.remount => {
             let what = format!("{} lies in procfs, which nothing may stand in for", target.to_string_lossy());
             return Err(refuse("destination", what));

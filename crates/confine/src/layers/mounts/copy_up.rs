@@ -19,8 +19,11 @@ const DEPTH: usize = 64;
 /// Copies everything in directory `from` to directory `to`, with owners and modes.
 pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     let stat = rustix::fs::fstat(from)?;
-    rustix::fs::fchown(to, owner(&stat), group(&stat))?;
-    directory(from, to, DEPTH)
+    // What is given is a place alone (O_PATH), which has no owner to be changed.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let to = rustix::fs::openat(to, c".", flags, Mode::empty())?;
+    rustix::fs::fchown(&to, owner(&stat), group(&stat))?;
+    directory(from, to.as_fd(), DEPTH)
 }
 
 fn owner(stat: &Stat) -> Option<Uid> {
