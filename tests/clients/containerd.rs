@@ -4,6 +4,7 @@ use std::fs;
 
 use donjon_tests::eventually;
 
+use crate::files::MOUNTS;
 use crate::house::{Containerd, base, work};
 
 #[test]
@@ -119,8 +120,7 @@ fn the_process_has_the_same_privileges() {
 
 #[test]
 fn the_mounts_are_the_same() {
-    let script = "awk '{ n = index($0, \" - \"); split(substr($0, n + 3), fs, \" \"); print $5, $6, fs[1] }' \
-                  /proc/self/mountinfo | sort; ls /dev";
+    let script = &format!("{MOUNTS}; ls /dev");
     Containerd::agree(&[], script).succeeds();
     Containerd::agree(&["--rootfs-propagation", "rshared"], script).succeeds();
     Containerd::agree(&["--no-pivot"], "ls /").succeeds();

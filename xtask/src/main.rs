@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod clients;
 mod dist;
 mod machine;
 mod place;
@@ -14,7 +15,7 @@ const HELP: &str = "\
 Tasks of this repository.
 
 cargo xtask test [ROOM...] [--without ROOM]... [-- FILTER...]
-    Runs the rooms named, or all: lint pure rootless root oci escapes faults vm fuzz.
+    Runs the rooms named, or all: lint pure rootless root oci clients escapes faults vm fuzz.
     Installs the Debian packages that they need and makes the user donjon-test, when root runs it. A room that
     can't run here is a failure, unless --without names it. A filter chooses tests by a part of their name.
 

@@ -4,11 +4,13 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::clients;
 use crate::machine::{User, is_root, packages};
 use crate::place::Place;
 use crate::vm;
 
-const ROOMS: [&str; 9] = ["lint", "pure", "rootless", "root", "oci", "escapes", "faults", "vm", "fuzz"];
+const ROOMS: [&str; 10] =
+    ["lint", "pure", "rootless", "root", "oci", "clients", "escapes", "faults", "vm", "fuzz"];
 
 /// How many tests passed and failed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -119,7 +121,7 @@ fn lint(count: &mut Count) -> Result<(), String> {
 
 /// A room of whole-program tests: one test binary that finds the programs through its environment.
 fn whole(place: &Place, user: &User, room: &str, filter: &[&str], count: &mut Count) -> Result<(), String> {
-    if ["root", "oci"].contains(&room) && !is_root()? {
+    if ["root", "oci", "clients"].contains(&room) && !is_root()? {
         eprintln!("{room}: this room needs root: run it with sudo, or leave it out with --without {room}");
         count.one(&format!("{room}: the room is run by root"), false);
         return Ok(());
@@ -132,6 +134,16 @@ fn whole(place: &Place, user: &User, room: &str, filter: &[&str], count: &mut Co
         .env("DONJON_TEST_HOOKED", place.rooms.join("donjon-hooks"))
         .env("DONJON_TEST_PEAK", place.rooms.join("peak"))
         .env("DONJON_TEST_USER", format!("{}:{}", user.uid, user.gid));
+    if room == "clients" {
+        match clients::apart(place, &command) {
+            Ok(apart) => command = apart,
+            Err(why) => {
+                eprintln!("clients: {why}");
+                count.one("clients: the engines could be had", false);
+                return Ok(());
+            }
+        }
+    }
     run(command, room, filter, count)
 }
 
