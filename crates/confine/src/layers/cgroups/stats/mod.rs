@@ -308,6 +308,6 @@ mod tests {
     fn numbers_of_files_are_read() {
         assert_eq!((number("max\n"), number("12\n"), number("x")), (Some(u64::MAX), Some(12), None));
         assert_eq!(members("0-2,5\n"), [0, 1, 2, 5]);
-        assert_eq!(keyed("a 1\nb x\nc 3\n").into_iter().map(|(_, n)| n).sum::<u64>(), 4);
+        assert_eq!(keyed("a 1\nb x\nc 3\n").into_values().sum::<u64>(), 4);
     }
 }
