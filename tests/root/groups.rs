@@ -133,7 +133,7 @@ fn limits_are_written_and_the_group_is_gone_afterwards() {
         [
             ("memory.max", "67108864"),
             ("memory.low", "33554432"),
-            ("cpu.weight", "60"),
+            ("cpu.weight", "59"),
             ("cpu.max", "20000 100000"),
             ("cpuset.cpus", "0"),
             ("pids.max", "30"),

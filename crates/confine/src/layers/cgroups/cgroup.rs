@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::LinuxResources;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::hierarchies::{Hierarchy, Version, open_top};
@@ -312,8 +313,8 @@ impl Cgroup {
             .map_err(|e| failed(format!("give {} to user {}", dir.place.full().display(), owner.as_raw()), e))
     }
 
-    /// Puts a process, which waits, into the group. With the driver systemd the first one makes the unit, and an error
-    /// then leaves none behind; the record is complete afterwards.
+    /// Puts a process, which waits, into the group. With the driver systemd the first one makes the unit; an error then
+    /// leaves none behind, nor the process, and the record is complete afterwards.
     pub fn adopt(&mut self, pid: i32) -> Result<(), StartError> {
         let Some(wanted) = self.pending.take() else {
             return self.dirs.iter().try_for_each(|dir| {
@@ -332,7 +333,11 @@ impl Cgroup {
         let path = systemd::start(&wanted, unit, pid)?;
         let result = self.fill_unit(&wanted, path, pid);
         if result.is_err() {
-            let _ = systemd::stop(&unit.name, wanted.options.rootless);
+            // The unit is gone when nobody is in it.
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = donjon_sys::process::kill(pid, libc::SIGKILL);
+            }
+            let _ = self.remove();
         }
         result
     }
@@ -346,12 +351,14 @@ impl Cgroup {
                 path: path.clone(),
             };
             match make_dirs(&place, wanted.hierarchies.version, &mut Vec::new()) {
-                Ok((fd, _)) => self.dirs.push(Dir { place, fd }),
+                Ok((fd, _)) => {
+                    self.record.groups.push(place.clone());
+                    self.dirs.push(Dir { place, fd });
+                }
                 Err(_) if hierarchy.is_optional(wanted.hierarchies.version) => {}
                 Err(errno) => return Err(failed(format!("open {}", place.full().display()), errno)),
             }
         }
-        self.record.groups = self.dirs.iter().map(|d| d.place.clone()).collect();
         if !self.record.unified {
             self.adopt(pid)?;
         }
