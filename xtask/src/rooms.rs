@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use crate::machine::{User, is_root, packages};
 use crate::place::Place;
-use crate::vm;
+use crate::{systemd, vm};
 
-const ROOMS: [&str; 9] = ["lint", "pure", "rootless", "root", "oci", "escapes", "faults", "vm", "fuzz"];
+const ROOMS: [&str; 10] =
+    ["lint", "pure", "rootless", "root", "oci", "escapes", "faults", "vm", "systemd", "fuzz"];
 
 /// How many tests passed and failed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -37,7 +38,7 @@ pub fn test(arguments: &[&str]) -> Result<bool, String> {
     let rooms = chosen(arguments)?;
     let started = Instant::now();
     let mut count = Count::default();
-    let whole_program = rooms.iter().any(|r| !["lint", "pure", "fuzz"].contains(r));
+    let whole_program = rooms.iter().any(|r| !["lint", "pure", "systemd", "fuzz"].contains(r));
     let prepared = if whole_program { Some(prepare()) } else { None };
     for room in rooms {
         println!("-- {room}");
@@ -53,6 +54,7 @@ pub fn test(arguments: &[&str]) -> Result<bool, String> {
                 run(place()?.cargo(&arguments), room, filter, &mut count)?;
             }
             ("vm", Some(Ok((place, _)))) => vm::room(place, filter, &mut count),
+            ("systemd", _) => systemd::room(&place()?, filter, &mut count),
             (_, Some(Ok((place, user)))) => whole(place, user, room, filter, &mut count)?,
             (_, Some(Err(why))) => {
                 eprintln!("{room}: {why}");
