@@ -7,6 +7,7 @@ mod dist;
 mod machine;
 mod place;
 mod rooms;
+mod systemd;
 mod vm;
 
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ const HELP: &str = "\
 Tasks of this repository.
 
 cargo xtask test [ROOM...] [--without ROOM]... [-- FILTER...]
-    Runs the rooms named, or all: lint pure rootless root oci clients escapes faults vm fuzz.
+    Runs the rooms named, or all: lint pure rootless root oci clients escapes faults vm systemd fuzz.
     Installs the Debian packages that they need and makes the user donjon-test, when root runs it. A room that
     can't run here is a failure, unless --without names it. A filter chooses tests by a part of their name.
 

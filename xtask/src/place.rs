@@ -64,6 +64,21 @@ impl Place {
         fs::rename(&new, &to).map_err(|e| format!("{name}: {e}"))
     }
 
+    /// A binary of whole-program tests, built now.
+    pub fn test_binary(&self, test: &str) -> Result<PathBuf, String> {
+        let arguments = ["test", "-p", "donjon-tests", "--test", test, "--no-run", "--message-format=json"];
+        let out = self.cargo(&arguments).output().map_err(|e| format!("cargo: {e}"))?;
+        let text = String::from_utf8_lossy(&out.stdout);
+        let path =
+            text.lines().rev().find_map(|line| line.split_once(r#""executable":""#)?.1.split('"').next());
+        match path.filter(|_| out.status.success()) {
+            Some(path) => Ok(PathBuf::from(path)),
+            None => {
+                Err(format!("cargo {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&out.stderr)))
+            }
+        }
+    }
+
     /// The donjon that people get.
     pub fn released(&self) -> Result<(), String> {
         self.build(&["--release", "-p", "donjon"])?;

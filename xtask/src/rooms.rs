@@ -7,10 +7,10 @@ use std::time::Instant;
 use crate::clients;
 use crate::machine::{User, is_root, packages};
 use crate::place::Place;
-use crate::vm;
+use crate::{systemd, vm};
 
-const ROOMS: [&str; 10] =
-    ["lint", "pure", "rootless", "root", "oci", "clients", "escapes", "faults", "vm", "fuzz"];
+const ROOMS: [&str; 11] =
+    ["lint", "pure", "rootless", "root", "oci", "clients", "escapes", "faults", "vm", "systemd", "fuzz"];
 
 /// How many tests passed and failed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -39,7 +39,7 @@ pub fn test(arguments: &[&str]) -> Result<bool, String> {
     let rooms = chosen(arguments)?;
     let started = Instant::now();
     let mut count = Count::default();
-    let whole_program = rooms.iter().any(|r| !["lint", "pure", "fuzz"].contains(r));
+    let whole_program = rooms.iter().any(|r| !["lint", "pure", "systemd", "fuzz"].contains(r));
     let prepared = if whole_program { Some(prepare()) } else { None };
     for room in rooms {
         println!("-- {room}");
@@ -55,6 +55,7 @@ pub fn test(arguments: &[&str]) -> Result<bool, String> {
                 run(place()?.cargo(&arguments), room, filter, &mut count)?;
             }
             ("vm", Some(Ok((place, _)))) => vm::room(place, filter, &mut count),
+            ("systemd", _) => systemd::room(&place()?, filter, &mut count),
             (_, Some(Ok((place, user)))) => whole(place, user, room, filter, &mut count)?,
             (_, Some(Err(why))) => {
                 eprintln!("{room}: {why}");

@@ -42,10 +42,19 @@ pub fn room(place: &Place, filter: &[&str], count: &mut Count) {
 
 /// What QEMU boots.
 #[derive(Debug)]
-struct Guest {
-    kernel: PathBuf,
-    initramfs: PathBuf,
+pub struct Guest {
+    /// The kernel's image.
+    pub kernel: PathBuf,
+    /// What it unpacks as its root.
+    pub initramfs: PathBuf,
+    /// Its command line.
+    pub append: String,
+    /// Megabytes.
+    pub memory: &'static str,
 }
+
+/// A command line that puts everything on the serial console.
+pub const APPEND: &str = "console=ttyS0 loglevel=1 panic=-1";
 
 /// Lays everything ready in a directory.
 fn guest(place: &Place, dir: &Path, filter: &[&str]) -> Result<Guest, String> {
@@ -58,8 +67,14 @@ fn guest(place: &Place, dir: &Path, filter: &[&str]) -> Result<Guest, String> {
     lay_tree(place, &tree, &parts, filter).map_err(|e| format!("{}: {e}", tree.display()))?;
     let initramfs = dir.join("initramfs");
     pack(&tree, &initramfs)?;
-    let kernel = files(&parts)?.into_iter().find(|path| named(path).starts_with("vmlinuz"));
-    Ok(Guest { kernel: kernel.ok_or(format!("no kernel in {}", parts.display()))?, initramfs })
+    Ok(Guest { kernel: kernel_image(dir)?, initramfs, append: APPEND.to_string(), memory: "1024" })
+}
+
+/// The kernel itself.
+pub fn kernel_image(dir: &Path) -> Result<PathBuf, String> {
+    let parts = kernel(dir)?;
+    let image = files(&parts)?.into_iter().find(|path| named(path).starts_with("vmlinuz"));
+    image.ok_or(format!("no kernel in {}", parts.display()))
 }
 
 fn named(path: &Path) -> String {
@@ -95,7 +110,7 @@ fn kernel(dir: &Path) -> Result<PathBuf, String> {
 }
 
 /// An empty directory.
-fn anew(dir: &Path) -> std::io::Result<()> {
+pub fn anew(dir: &Path) -> std::io::Result<()> {
     if dir.exists() {
         fs::remove_dir_all(dir)?;
     }
@@ -113,7 +128,7 @@ fn download(dir: &Path) -> Result<(), String> {
     output(&["env", "--chdir", &text(dir)?, "apt-get", "download", package]).map(|_| ())
 }
 
-fn text(path: &Path) -> Result<String, String> {
+pub fn text(path: &Path) -> Result<String, String> {
     path.to_str().map(str::to_string).ok_or(format!("{} is not UTF-8", path.display()))
 }
 
@@ -158,18 +173,18 @@ fn lay_tree(place: &Place, tree: &Path, parts: &Path, filter: &[&str]) -> std::i
 }
 
 /// Makes the archive that the kernel unpacks; everything in it is root's.
-fn pack(tree: &Path, archive: &Path) -> Result<(), String> {
+pub fn pack(tree: &Path, archive: &Path) -> Result<(), String> {
     let script = r#"cd "$1" && find . | busybox cpio -o -H newc -R 0:0 >"$2""#;
     output(&["sh", "-c", script, "sh", &text(tree)?, &text(archive)?]).map(|_| ())
 }
 
 impl Guest {
     /// Runs the machine until it powers off; returns how many tests it ran.
-    fn boot(&self, console: &Path, count: &mut Count) -> Result<usize, String> {
+    pub fn boot(&self, console: &Path, count: &mut Count) -> Result<usize, String> {
         let mut child = Command::new("timeout")
             .args([SECONDS, "qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2"])
-            .args(["-m", "1024", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
-            .args(["-append", "console=ttyS0 loglevel=1 panic=-1"])
+            .args(["-m", self.memory, "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
+            .args(["-append", &self.append])
             .arg("-kernel")
             .arg(&self.kernel)
             .arg("-initrd")

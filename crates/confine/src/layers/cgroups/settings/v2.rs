@@ -34,7 +34,7 @@ pub(super) fn settings(spec: &LinuxResources, current: &Current) -> Vec<Setting>
     all
 }
 
-/// The formula that runc has since 1.3.2 and crun since 1.23: 10 to the power of ((log2 S)² + 125 log2 S) / 612 - 7/34,
+/// The formula that runc has since 1.3.2: 10 to the power of ((log2 S)² + 125 log2 S) / 612 - 7/34,
 /// which maps the smallest, the default and the largest share (2, 1024, 262144) to those weights (1, 100, 10000). The
 /// straight line of earlier versions gave 1024 shares the weight 39. 0 is "not set".
 pub(in super::super) fn cpu_weight(shares: u64) -> u64 {
