@@ -20,9 +20,11 @@ fn devices_are_made_as_they_are_described() {
         {"path": "/dev/deep/zero", "type": "u", "major": 1, "minor": 5, "fileMode": 0o600},
         {"path": "/dev/pipe", "type": "p", "fileMode": 0o622}
     ]);
-    let script = "stat -c '%F %t:%T %a %u:%g' /dev/odd /dev/deep/zero /dev/pipe; echo x > /dev/odd && echo written";
+    let script =
+        "stat -c '%F %t:%T %a %u:%g' /dev/odd /dev/deep/zero /dev/pipe; echo x > /dev/odd && echo written";
     let seen = inside("/linux/devices", devices, script);
-    let expected = "character special file 1:3 640 7:8\ncharacter special file 1:5 600 0:0\nfifo 0:0 622 0:0\nwritten";
+    let expected =
+        "character special file 1:3 640 7:8\ncharacter special file 1:5 600 0:0\nfifo 0:0 622 0:0\nwritten";
     assert_eq!(seen, expected);
 }
 
@@ -45,7 +47,10 @@ fn clocks_are_moved() {
     let world = World::root();
     let mut bundle = world.bundle("b", "cut -d . -f 1 /proc/uptime; readlink /proc/self/ns/time");
     bundle.push("/linux/namespaces", json!({"type": "time"}));
-    bundle.set("/linux/timeOffsets", json!({"boottime": {"secs": 864_000_000, "nanosecs": 5}, "monotonic": {"secs": 10}}));
+    bundle.set(
+        "/linux/timeOffsets",
+        json!({"boottime": {"secs": 864_000_000, "nanosecs": 5}, "monotonic": {"secs": 10}}),
+    );
     let run = bundle.run("c1").go();
     let mut lines = run.succeeds().stdout.lines();
     let up: u64 = lines.next().expect("a time").parse().expect("seconds");

@@ -88,8 +88,7 @@ fn read_only_reaches_mounts_below_only_when_it_is_recursive() {
     for (option, below) in [("ro", "written"), ("rro", "refused")] {
         // The machine's own /dev, as /dev/shm is a mount below it.
         let mount = bind("/there", "/dev", &["rbind", option]);
-        let script =
-            "echo x > /there/shm/donjon-test-rro && echo written && rm /there/shm/donjon-test-rro || echo refused";
+        let script = "echo x > /there/shm/donjon-test-rro && echo written && rm /there/shm/donjon-test-rro || echo refused";
         let bundle = with_mounts(&world, script, &[mount]);
         bundle.run("c1").go().says(below);
     }
@@ -117,9 +116,11 @@ fn the_propagation_of_a_mount_is_set() {
 #[test]
 fn the_root_s_propagation_is_set() {
     let world = World::root();
-    for (propagation, seen, never) in
-        [("private", " - ", "shared:"), ("shared", "shared:", "unbindable"), ("unbindable", "unbindable", "shared:")]
-    {
+    for (propagation, seen, never) in [
+        ("private", " - ", "shared:"),
+        ("shared", "shared:", "unbindable"),
+        ("unbindable", "unbindable", "shared:"),
+    ] {
         let mut bundle = world.bundle("b", &format!("{OPTIONS} options /"));
         bundle.own_root();
         bundle.set("/linux/rootfsPropagation", json!(propagation));

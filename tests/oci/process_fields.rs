@@ -110,8 +110,14 @@ fn capabilities_are_the_listed_ones() {
 
 #[test]
 fn new_privileges_are_forbidden_when_asked() {
-    assert_eq!(inside("/process/noNewPrivileges", json!(true), "grep NoNewPrivs /proc/self/status"), "NoNewPrivs:\t1");
-    assert_eq!(inside("/process/noNewPrivileges", json!(false), "grep NoNewPrivs /proc/self/status"), "NoNewPrivs:\t0");
+    assert_eq!(
+        inside("/process/noNewPrivileges", json!(true), "grep NoNewPrivs /proc/self/status"),
+        "NoNewPrivs:\t1"
+    );
+    assert_eq!(
+        inside("/process/noNewPrivileges", json!(false), "grep NoNewPrivs /proc/self/status"),
+        "NoNewPrivs:\t0"
+    );
 }
 
 #[test]
@@ -127,7 +133,10 @@ fn environment_and_arguments_are_passed_as_they_are() {
     bundle.push("/process/env", json!("SPACED= a  b "));
     bundle.push("/process/env", json!("TWICE=1"));
     bundle.push("/process/env", json!("TWICE=2"));
-    bundle.set("/process/args", json!(["sh", "-c", "printf '[%s]' \"$SPACED\" \"$TWICE\" \"$@\"", "sh", "", "x y", "$HOME"]));
+    bundle.set(
+        "/process/args",
+        json!(["sh", "-c", "printf '[%s]' \"$SPACED\" \"$TWICE\" \"$@\"", "sh", "", "x y", "$HOME"]),
+    );
     bundle.run("c1").go().succeeds().prints("[ a  b ][2][][x y][$HOME]");
 }
 

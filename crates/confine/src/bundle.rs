@@ -66,7 +66,6 @@ impl Plan {
         paths::plan(&all, &mut draft);
         namespaces::plan(spec, &mut draft)?;
         mounts::plan_start(spec, &mut draft)?;
-        namespaces::plan_early_network(spec, &mut draft);
         rootfs::plan(spec, &ext, host, &id_maps, &mut draft)?;
         mounts::plan(spec, &ext, &mut draft)?;
         devices::plan(spec, process, &mut draft)?;

@@ -143,7 +143,10 @@ fn fill(
     let mut confined = donjon_confine::spawn(plan, given)?;
     let reached = reach(&mut confined, record, spec, plan).and_then(|handover| {
         record.ready = true;
-        entry.write_record(record)?;
+        // A program that runs shows that by itself.
+        if creation.options.waits_for_start {
+            entry.write_record(record)?;
+        }
         if let (Some(socket), Some(master)) = (&creation.console_socket, &handover.console) {
             console::hand_over(socket, master.as_fd())?;
         }

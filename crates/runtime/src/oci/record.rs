@@ -110,7 +110,7 @@ impl Record {
             return if self.init.is_none() && !self.ready { Status::Creating } else { Status::Stopped };
         };
         match (stat.only_forked, self.ready) {
-            (_, true) if self.is_frozen() => Status::Paused,
+            (false, _) | (true, true) if self.is_frozen() => Status::Paused,
             (true, true) => Status::Created,
             (true, false) => Status::Creating,
             (false, _) => Status::Running,

@@ -142,7 +142,12 @@ pub(crate) fn clean(path: &Path) -> Vec<u8> {
 
 /// Steps for the mounts of an engine, in its order.
 pub(crate) fn plan(spec: &Spec, ext: &Extensions, draft: &mut Draft) -> Result<(), SpecError> {
+    let mut entered = false;
     for (i, mount) in spec.mounts().iter().flatten().enumerate() {
+        if mount.typ().as_deref() == Some("sysfs") && !std::mem::replace(&mut entered, true) {
+            // No earlier than it must be: the namespace is being made meanwhile.
+            namespaces::plan_early_network(spec, draft);
+        }
         plan_one(spec, ext, &format!("mounts[{i}]"), mount, draft)?;
     }
     Ok(())
