@@ -31,7 +31,8 @@ fn limits_hold_and_can_be_changed() {
     bundle.set("/linux/resources/pids", json!({"limit": 10}));
     bundle.create("c1").go().succeeds();
     world.donjon(&["start", "c1"]).go().succeeds();
-    let forks = "i=0; while [ $i -lt 20 ]; do sleep 5 & i=$((i+1)); done 2>/dev/null; echo made";
+    let forks =
+        "i=0; while [ $i -lt 20 ]; do sleep 5 >/dev/null 2>&1 & i=$((i+1)); done 2>/dev/null; echo made";
     let crowd = world.donjon(&["exec", "c1", "sh", "-c", forks]).go();
     crowd.never_says("made");
     world.donjon(&["update", "--pids-limit", "50", "c1"]).go().succeeds();

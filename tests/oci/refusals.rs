@@ -90,17 +90,19 @@ fn what_is_no_specification_is_refused() {
     let world = World::root();
     let bundle = world.bundle("b", "echo ran");
     let file = std::path::PathBuf::from(bundle.path()).join("config.json");
+    let path = bundle.path();
+    let run = || world.donjon(&["run", "--bundle", &path, "c1"]);
     for text in ["", "{", "[]", "null", "{\"ociVersion\": \"1.0.0\"}", "{} trailing"] {
         std::fs::write(&file, text).expect("config.json");
-        bundle.run("c1").go().exits(1).complains("config.json");
+        run().go().exits(1).complains("config.json");
     }
     std::fs::remove_file(&file).expect("config.json");
-    bundle.run("c1").go().exits(1).complains("config.json").complains("No such file");
+    run().go().exits(1).complains("config.json").complains("No such file");
     // A pipe that nobody writes to would hold donjon up.
     let path = std::ffi::CString::new(file.to_string_lossy().as_bytes()).expect("no NUL");
     // SAFETY: the path is NUL-terminated.
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
-    bundle.run("c1").go().exits(1).complains("regular file");
+    run().go().exits(1).complains("regular file");
     world.donjon(&["run", "--bundle", "/no/such/bundle", "c1"]).go().exits(1).complains("/no/such/bundle");
     world.assert_nothing_left("files that are no specification");
 }

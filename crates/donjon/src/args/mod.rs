@@ -154,8 +154,8 @@ pub fn parse(words: Vec<OsString>) -> Result<CommandLine, Stop> {
     let mut rest = words.into_iter().skip(1).peekable();
     let globals = globals::take(&mut rest)?;
     parse_command(globals.clone(), rest).map_err(|stop| match stop {
-        Stop::Wrong(failure) => Stop::Wrong(failure.in_terms_of(&globals)),
-        text => text,
+        Stop::Wrong(failure) if globals.of_engine => Stop::Wrong(failure.in_terms_of(&globals)),
+        other => other,
     })
 }
 

@@ -86,6 +86,11 @@ pub fn create(store: &Store, creation: &Creation, host: &Host) -> Result<Made, O
         bundle.spec.root().as_ref().map(|r| r.path().clone()).unwrap_or_default(),
     );
     record.annotations = bundle.spec.annotations().clone().unwrap_or_default();
+    record.cgroup = Some(Cgroup::planned(&wanted)).filter(|planned| !planned.groups.is_empty());
+    if let Err(error) = entry.write_record(&record) {
+        let _ = store.remove(entry);
+        return Err(error);
+    }
     let made = Cgroup::create(&wanted).map_err(OciError::from).and_then(|mut group| {
         let filled = fill(&entry, &mut record, &bundle.spec, &plan, &mut group, creation);
         if filled.is_err() {
@@ -124,6 +129,7 @@ fn fill(
         if birthplace.is_none() {
             group.adopt(pid.as_raw_nonzero().get())?;
         }
+        record.in_cgroup = true;
         record.cgroup = (!group.is_nowhere()).then(|| group.record().clone());
         let fail = |what: &str| {
             let what = what.to_string();

@@ -35,8 +35,10 @@ pub struct Record {
     /// The specification's annotations.
     #[serde(default)]
     pub annotations: HashMap<String, String>,
-    /// Its cgroup, once there is one.
+    /// Its cgroup: the one that is planned, or the one that its process was put into.
     pub cgroup: Option<cgroups::Record>,
+    /// Whether its process was put into that cgroup. Before that the group may be somebody else's.
+    pub in_cgroup: bool,
     /// Its first process, once there is one.
     pub init: Option<Identity>,
     /// Whether `create` came to its end.
@@ -84,6 +86,7 @@ impl Record {
             owner: rustix::process::getuid().as_raw(),
             annotations: HashMap::new(),
             cgroup: None,
+            in_cgroup: false,
             init: None,
             ready: false,
         }
@@ -123,7 +126,15 @@ impl Record {
 
     /// Its cgroup, opened.
     pub fn group(&self) -> Result<Option<Cgroup>, OciError> {
-        Ok(self.cgroup.as_ref().map(Cgroup::open).transpose()?.filter(|group| !group.is_nowhere()))
+        let own = self.cgroup.as_ref().filter(|_| self.in_cgroup);
+        Ok(own.map(Cgroup::open).transpose()?.filter(|group| !group.is_nowhere()))
+    }
+
+    /// Removes what a creation that was cut off has made of its cgroup.
+    pub fn remove_planned_group(&self) {
+        if let Some(Ok(group)) = self.cgroup.as_ref().filter(|_| !self.in_cgroup).map(Cgroup::open) {
+            group.remove_unused();
+        }
     }
 
     /// The state as hooks, `state` and seccomp agents get it (OCI runtime specification, "State"). `pid` is left out

@@ -83,6 +83,10 @@ pub(super) fn failed(what: String, errno: impl Into<Option<Errno>>) -> StartErro
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
+fn may_write(dir: BorrowedFd<'_>, file: &str) -> bool {
+    rustix::fs::accessat(dir, file, rustix::fs::Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+}
+
 /// Whether an ordinary user may go on without a group after this.
 fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::ACCESS | Errno::PERM | Errno::ROFS)
@@ -124,6 +128,36 @@ impl Cgroup {
             }
         }
         Ok(cgroup)
+    }
+
+    /// What will be made, to be written down before it is: a creation that is cut off leaves nothing that nobody knows of.
+    pub fn planned(wanted: &Wanted) -> Record {
+        let place = |location: &Location| {
+            let of = |hierarchy: &Hierarchy| Place {
+                controllers: hierarchy.controllers.clone(),
+                top: hierarchy.top.clone(),
+                path: location.below(hierarchy),
+            };
+            wanted.hierarchies.list.iter().map(of).collect()
+        };
+        Record {
+            driver: wanted.options.driver,
+            unified: wanted.hierarchies.version == Version::V2,
+            rootless: wanted.options.rootless,
+            unit: None,
+            groups: match &wanted.placement {
+                Placement::At(location) => place(location),
+                Placement::In(_) | Placement::Nowhere => Vec::new(),
+            },
+        }
+    }
+
+    /// Removes the directories of a group that is only planned, if there are any and they are empty: nothing says that
+    /// they are the container's own.
+    pub fn remove_unused(&self) {
+        for dir in &self.dirs {
+            let _ = remove_dir(&dir.place);
+        }
     }
 
     /// Opens the group of a container that was written down. Directories that are gone are left out.
@@ -193,6 +227,11 @@ impl Cgroup {
             };
             let before = made.len();
             match make_dirs(&place, version, made) {
+                // Somebody else's of that name, which the container can't be put into and did not ask for.
+                Ok((fd, false))
+                    if wanted.options.rootless
+                        && !wanted.explicit
+                        && !may_write(fd.as_fd(), "cgroup.procs") => {}
                 Ok((fd, is_new)) => {
                     let dir = Dir { place, fd };
                     if !is_new && !hierarchy.is_optional(version) {
