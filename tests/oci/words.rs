@@ -86,5 +86,5 @@ fn descriptors_are_passed_on_when_named_and_no_others() {
     run(&["--preserve-fds", "1"]).succeeds().prints("passed on5");
     run(&[]).never_says("passed on");
     run(&["--preserve-fds", "3"]).exits(1).complains("descriptor 5");
-    run(&["--preserve-fds", "-1"]).exits(1).complains("--preserve-fds");
+    run(&["--preserve-fds", "-1"]).exits(125).complains("--preserve-fds");
 }

@@ -221,8 +221,8 @@ impl Entry {
     /// The specification that it was created from.
     pub fn config(&self) -> Result<Spec, OciError> {
         let bytes = self.read("config.json").map_err(|e| self.io("read the configuration of", e))?;
-        serde_json::from_slice(&bytes)
-            .map_err(|e| OciError::Record { id: self.id.clone(), why: format!("config.json: {e}") })
+        super::bundle::parse_json(&bytes)
+            .map_err(|why| OciError::Record { id: self.id.clone(), why: format!("config.json: {why}") })
     }
 
     /// Writes the specification down.
