@@ -16,16 +16,16 @@ tests() {
 		sed -e "s/^test \(.*\) \.\.\. /test systemd: $name: \1 ... /" -e '/^test /!s/^/     /' -e '/^ *$/d'
 }
 
-filters=$(cat /etc/donjon-filters)
+filters=$(cat /donjon/filters)
 layout=v2
 [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || layout=hybrid
 echo "     Linux $(uname -r), $(systemctl --version | head -n 1), $layout"
-tests "$layout" groups groups::
-tests "$layout, root" systemd
+tests "$layout" /donjon/root groups:: --skip cgroups::
+tests "$layout, root" /donjon/systemd
 if [ $layout = v2 ]; then
 	systemctl start user@1001.service
 	tests "$layout, user" setpriv --reuid 1001 --regid 1001 --clear-groups \
-		env HOME=/ XDG_RUNTIME_DIR=/run/user/1001 systemd --skip root_
+		env HOME=/ XDG_RUNTIME_DIR=/run/user/1001 /donjon/systemd --skip root_
 fi
 left=$(find /sys/fs/cgroup -name 'donjon-test*' -o -name 'libpod*')
 if [ -n "$left" ]; then

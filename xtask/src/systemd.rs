@@ -19,7 +19,7 @@ const SERVICE: &str = "\
 After=systemd-logind.service dbus.service
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/donjon-guest
+ExecStart=/donjon/guest
 TimeoutStartSec=600
 ";
 
@@ -67,11 +67,11 @@ fn lay_ready(place: &Place, dir: &Path, filter: &[&str]) -> Result<(PathBuf, Pat
         output(&command)?;
         fs::rename(&new, &root).map_err(|e| format!("{}: {e}", root.display()))?;
     }
-    let programs = [("root", "groups"), ("systemd", "systemd")];
-    for (test, name) in programs {
+    let own = root.join("donjon");
+    vm::anew(&own).map_err(|e| format!("{}: {e}", own.display()))?;
+    for test in ["root", "systemd"] {
         let built = place.test_binary(test)?;
-        let to = root.join("usr/bin").join(name);
-        fs::copy(&built, &to).map_err(|e| format!("{}: {e}", built.display()))?;
+        fs::copy(&built, own.join(test)).map_err(|e| format!("{}: {e}", built.display()))?;
     }
     fill(place, &root, filter).map_err(|e| format!("{}: {e}", root.display()))?;
     let initramfs = dir.join("initramfs");
@@ -79,14 +79,14 @@ fn lay_ready(place: &Place, dir: &Path, filter: &[&str]) -> Result<(PathBuf, Pat
     Ok((kernel, initramfs))
 }
 
-/// Adds what makes the machine run the tests.
+/// Adds what makes the machine run the tests: in a directory of its own, and few files of the system.
 fn fill(place: &Place, root: &Path, filter: &[&str]) -> std::io::Result<()> {
-    let script = root.join("usr/bin/donjon-guest");
-    fs::copy(place.repository.join("tests/systemd/guest.sh"), &script)?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-    fs::write(root.join("etc/donjon-filters"), filter.join(" "))?;
+    let own = root.join("donjon");
+    fs::copy(place.repository.join("tests/systemd/guest.sh"), own.join("guest"))?;
+    fs::set_permissions(own.join("guest"), fs::Permissions::from_mode(0o755))?;
+    fs::write(own.join("filters"), filter.join(" "))?;
     let units = root.join("etc/systemd/system");
-    fs::write(units.join("donjon-guest.service"), SERVICE)?;
+    put(&units.join("donjon-guest.service"), SERVICE)?;
     fs::create_dir_all(units.join("multi-user.target.wants"))?;
     let links = [
         (root.join("init"), "/lib/systemd/systemd"),
@@ -107,8 +107,17 @@ fn fill(place: &Place, root: &Path, filter: &[&str]) -> std::io::Result<()> {
     for (file, line) in users {
         let text = fs::read_to_string(root.join(file))?;
         if !text.contains("u1001:") {
-            fs::write(root.join(file), text + line)?;
+            put(&root.join(file), &(text + line))?;
         }
     }
-    fs::write(root.join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n")
+    put(&root.join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n")
+}
+
+/// Writes a file of the machine. Its links lead to paths of the host here, so a link is replaced, never followed.
+fn put(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("donjon-new");
+    let mode = path.symlink_metadata().map_or(0o644, |m| m.permissions().mode());
+    fs::write(&new, text)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode & 0o777))?;
+    fs::rename(&new, path)
 }

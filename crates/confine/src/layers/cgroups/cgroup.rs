@@ -248,11 +248,8 @@ impl Cgroup {
                         && (wanted.options.best_effort || (wanted.options.rootless && !wanted.explicit)) =>
                 {
                     undo(made, before);
-                    self.notes.push(format!(
-                        "cgroups: {} could not be made: {}",
-                        place.full().display(),
-                        crate::error::words(errno)
-                    ));
+                    let (path, why) = (place.full(), crate::error::words(errno));
+                    self.notes.push(format!("cgroups: {} could not be made: {why}", path.display()));
                 }
                 Err(errno) => {
                     let error =
@@ -269,7 +266,6 @@ impl Cgroup {
                 }
             }
         }
-        // Under version 1 a container has a group in all hierarchies or in none: half of one can't be frozen or counted.
         self.record.groups = self.dirs.iter().map(|d| d.place.clone()).collect();
         Ok(())
     }
@@ -503,9 +499,8 @@ impl Cgroup {
     /// Removes the group with all groups in it, and systemd's unit. Its processes must have ended, or be about to: waits
     /// a little for the kernel to let go of the last one. What is gone already is removed.
     pub fn remove(&self) -> Result<(), StartError> {
-        if let Some(unit) = &self.record.unit {
-            systemd::stop(unit, self.record.rootless)?;
-        }
+        // A scope whose group is gone goes by itself, so only what stays of the group makes this an error.
+        let stopped = self.record.unit.as_ref().map_or(Ok(()), |u| systemd::stop(u, self.record.rootless));
         let until = Instant::now() + Duration::from_secs(2);
         for dir in &self.dirs {
             loop {
@@ -516,6 +511,7 @@ impl Cgroup {
                         std::thread::sleep(Duration::from_millis(2));
                     }
                     Err(errno) => {
+                        stopped?;
                         let error = failed(format!("remove {}", dir.place.full().display()), errno);
                         return Err(match errno {
                             Errno::BUSY => error.hint("a process is still in it: donjon kill --all"),

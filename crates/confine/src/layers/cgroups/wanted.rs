@@ -87,6 +87,8 @@ impl Wanted {
             notes: Vec::new(),
         };
         wanted.drop_what_has_no_controller()?;
+        let asked = linux.and_then(|l| l.resources().as_ref()).is_some_and(|r| r.devices().is_some());
+        wanted.check_devices(asked)?;
         Ok(wanted)
     }
 
@@ -115,6 +117,21 @@ impl Wanted {
         }
         let kept = self.settings.iter().filter(|s| !gone(s)).cloned().collect();
         self.settings = kept;
+        Ok(())
+    }
+
+    /// Root's containers have a list of devices, and it needs a group. Where nothing is mounted that has groups, rules that
+    /// were asked for end the start.
+    fn check_devices(&mut self, asked: bool) -> Result<(), SpecError> {
+        let disabled = self.options.driver == Driver::Disabled;
+        if !asked || disabled || self.options.rootless || self.hierarchies.of("devices").is_some() {
+            return Ok(());
+        }
+        let why = "can't be applied: no control groups that limit devices are mounted";
+        if !self.options.best_effort {
+            return Err(SpecError::new(Layer::Cgroups, "linux.resources.devices", why));
+        }
+        self.notes.push(format!("cgroups: linux.resources.devices {why}"));
         Ok(())
     }
 
@@ -237,6 +254,11 @@ mod tests {
         let none = Hierarchies { version: Version::V1, list: vec![] };
         assert!(plan("{}", Options::default(), &none).unwrap().is_nowhere());
         assert!(plan(limits, Options::default(), &none).is_err());
+        let devices = r#"{"resources": {"devices": [{"allow": false, "access": "rwm"}]}}"#;
+        let error = plan(devices, Options::default(), &none).unwrap_err();
+        assert!(error.contains("linux.resources.devices"), "{error}");
+        assert!(plan(devices, Options { rootless: true, ..Options::default() }, &none).is_ok());
+        assert!(plan(devices, Options::default(), &v1()).is_ok());
     }
 
     #[test]
