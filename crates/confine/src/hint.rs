@@ -25,6 +25,8 @@ pub(crate) fn for_step(layer: Layer, what: &str, errno: Errno) -> Option<&'stati
         (Layer::Mounts | Layer::Devices | Layer::Rootfs, Errno::NOTDIR) => {
             "a file stands where a directory is needed; a file can only be mounted over a file"
         }
+        (Layer::Devices, Errno::EXIST) => "the image has something else in the place of that device",
+        (Layer::Devices, Errno::NODEV) => "this machine's own node of that path is another device",
         (Layer::Mounts, Errno::ISDIR) => "a directory stands where a file is to be mounted",
         (Layer::Mounts | Layer::Rootfs | Layer::Overlay, Errno::STALE) => {
             "it changed between the check and the start; if nobody meddled, try again"

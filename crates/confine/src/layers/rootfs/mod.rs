@@ -356,6 +356,9 @@ pub(crate) fn mount_point(ctx: &Context<'_>, path: &CStr, kind: Kind, links: boo
     }
 }
 
+/// Links to what does not exist that are followed on one way, as many as the kernel follows of others.
+const DANGLING: usize = 40;
+
 /// Makes every missing component of `path` below `root`.
 fn make(
     ctx: &Context<'_>,
@@ -363,6 +366,43 @@ fn make(
     path: &CStr,
     kind: Kind,
     links: bool,
+) -> Result<OwnedFd, Errno> {
+    make_below(ctx, root, path, kind, links, DANGLING)
+}
+
+/// An engine's mount point may be a link to what is made by programs later (`/etc/resolv.conf` in many images): then what
+/// it points to is made, inside the root.
+fn make_behind_link(
+    ctx: &Context<'_>,
+    root: BorrowedFd<'_>,
+    above: &[u8],
+    target: &[u8],
+    rest: &[u8],
+    kind: Kind,
+    left: usize,
+) -> Result<OwnedFd, Errno> {
+    let above = if target.first() == Some(&b'/') { &[] } else { above };
+    let mut path = [0u8; 4096];
+    let mut length = 0;
+    for byte in above.iter().chain(b"/").chain(target).chain(rest) {
+        *path.get_mut(length).ok_or(Errno::NAMETOOLONG)? = *byte;
+        length += 1;
+    }
+    let mut buffer = [0u8; 4097];
+    let path = c_str(&mut buffer, path.get(..length).unwrap_or_default())?;
+    match resolve::in_root(root, path, OFlags::PATH) {
+        Err(Errno::NOENT) => make_below(ctx, root, path, kind, true, left.checked_sub(1).ok_or(Errno::LOOP)?),
+        other => other,
+    }
+}
+
+fn make_below(
+    ctx: &Context<'_>,
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    kind: Kind,
+    links: bool,
+    left: usize,
 ) -> Result<OwnedFd, Errno> {
     let bytes = path.to_bytes();
     let mut end = 0;
@@ -407,6 +447,14 @@ fn make(
             Err(Errno::NOENT) => {
                 ctx.is_own_ram(at.as_fd())?;
                 let name = c_str(&mut buffer, bytes.get(start..end).unwrap_or_default())?;
+                if links && ctx.as_written {
+                    let mut target = [std::mem::MaybeUninit::uninit(); 4096];
+                    if let Ok((target, _)) = rustix::fs::readlinkat_raw(&at, name, &mut target) {
+                        let above = bytes.get(..start).unwrap_or_default();
+                        let rest = bytes.get(end..).unwrap_or_default();
+                        return make_behind_link(ctx, root, above, target, rest, kind, left);
+                    }
+                }
                 if last && kind == Kind::File {
                     rustix::fs::openat(
                         &at,
