@@ -9,7 +9,7 @@ use crate::house::{Engine, fresh, work};
 /// Place, writability and kind of file system of every mount, but for devices and for what is below `/proc`: how a path
 /// is masked or made read-only is the runtime's own affair.
 pub const MOUNTS: &str = "awk '{ n = index($0, \" - \"); split(substr($0, n + 3), fs, \" \"); \
-                          if (fs[1] != \"devtmpfs\" && $5 !~ /^\\/proc\\//) print $5, substr($6, 1, 2), fs[1] }' \
+                          if (fs[1] != \"devtmpfs\" && $5 != \"/sys/fs/cgroup\" && $5 !~ /^\\/proc\\//) print $5, substr($6, 1, 2), fs[1] }' \
                           /proc/self/mountinfo | sort";
 
 for_engines!([podman, rootless, docker] {

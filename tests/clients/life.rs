@@ -52,7 +52,7 @@ fn what_can_not_run_is_told_by_the_exit_status(engine: Engine) {
 fn what_is_no_program_does_not_run(engine: Engine) {
     engine.each(|client| {
         client.run(&[], &["/bin/garbage"]).fails().complains("exec format error");
-        client.run(&[], &["/bin/orphan"]).fails().complains("no such file or directory");
+        client.run(&[], &["/bin/orphan"]).fails();
         client.run(&[], &["script", "a", "b"]).succeeds().prints("ran a b");
     });
 }

@@ -383,6 +383,11 @@ fn program_error(plan: &Plan, step: &Step, errno: Errno) -> StartError {
     let name = crate::layers::program::name(&plan.program);
     let found = !matches!(step.op, Op::FindProgram);
     let (text, code, hint) = match (found, errno) {
+        (false, Errno::NOENT) if name.contains('/') => (
+            format!("{name}: there is no such file or directory in the container"),
+            127,
+            "look for it with: donjon run IMAGE ls DIRECTORY",
+        ),
         (false, Errno::NOENT) => (
             format!("{name}: there is no such program in the container"),
             127,
@@ -403,7 +408,7 @@ fn program_error(plan: &Plan, step: &Step, errno: Errno) -> StartError {
             "a script names it in its first line (#!), a binary needs its dynamic loader in the container",
         ),
         (true, Errno::NOEXEC) if executing(step) => (
-            format!("{name}: is no program that this machine can execute"),
+            format!("{name}: is no program that this machine can execute (exec format error)"),
             126,
             "it is of another architecture, or a script without a first line #!INTERPRETER",
         ),

@@ -18,6 +18,7 @@ use rustix::process::Pid;
 use super::bundle::Bundle;
 use super::console;
 use super::error::OciError;
+use super::home;
 use super::hooks::{self, Moment};
 use super::own_image;
 use super::record::Record;
@@ -73,6 +74,10 @@ pub fn create(store: &Store, creation: &Creation, host: &Host) -> Result<Made, O
     }
     let mut bundle = Bundle::read(&creation.bundle, creation.config.as_deref())?;
     tell_of_sockets(&mut bundle.spec, creation.listen_fds);
+    let root = bundle.spec.root().as_ref().map(|root| root.path().clone()).unwrap_or_default();
+    if let Some(process) = bundle.spec.process_mut() {
+        home::complete(process, root);
+    }
     let terminal = bundle.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
     console::check(terminal, creation.detached, creation.console_socket.as_deref())?;
     let plan = Plan::of_bundle(&bundle.spec, host, &creation.options)?;

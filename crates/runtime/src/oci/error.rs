@@ -92,6 +92,8 @@ pub enum OciError {
 /// What engines look for in a message about a program that can't be run.
 fn engine_words(error: &StartError) -> &'static str {
     match error.exit_code() {
+        // The program was named by a path, and the message says already that there is no such file.
+        127 if error.what.contains("no such file or directory") => "",
         127 => "executable file not found in $PATH: ",
         126 if error.errno.is_none() => "permission denied: ",
         _ => "",

@@ -20,6 +20,7 @@ use rustix::process::Pid;
 use super::console;
 use super::create::write_pid;
 use super::error::OciError;
+use super::home;
 use super::own_image;
 use super::record::{Record, Status};
 use super::run::watch;
@@ -118,9 +119,12 @@ pub fn exec(target: &Target, process: &Process, execution: &Execution, host: &Ho
     let terminal = process.terminal().unwrap_or(false);
     console::check(terminal, execution.detached, execution.console_socket.as_deref())?;
     own_image::protect(&target.spec, true)?;
+    // A root of somebody who has taken the pid over would be read in vain: the process is looked at once more below.
+    let mut process = process.clone();
+    home::complete(&mut process, format!("/proc/{}/root", target.identity.pid));
     let plan = Plan::for_bundle_exec(
         &target.spec,
-        process,
+        &process,
         host,
         &execution.options,
         target.identity.pid,

@@ -17,6 +17,7 @@ pub mod delete;
 pub mod error;
 pub mod exec;
 pub mod features;
+pub mod home;
 pub mod hooks;
 pub mod kill;
 pub mod limits;
