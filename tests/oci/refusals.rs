@@ -26,7 +26,7 @@ fn cases() -> Vec<(&'static str, Value, &'static str)> {
         ),
         ("/process/rlimits", json!([{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]), "process.rlimits[0]"),
         ("/process/oomScoreAdj", json!(5000), "process.oomScoreAdj"),
-        ("/process/capabilities/bounding", json!(["CAP_NONE"]), "process.capabilities"),
+        ("/process/capabilities/bounding", json!([7]), "process.capabilities"),
         ("/hostname", json!("x".repeat(65)), "hostname"),
         ("/mounts/0/destination", json!(7), "mounts[0].destination"),
         ("/mounts/0/destination", json!("/"), "mounts[0].destination"),
@@ -81,6 +81,7 @@ fn unknown_properties_are_ignored() {
     bundle.set("/futureThing", json!({"a": [1, 2]}));
     bundle.set("/linux/futureThing", json!(true));
     bundle.set("/process/futureThing", json!("x"));
+    bundle.push("/process/capabilities/bounding", json!("CAP_OF_TOMORROW"));
     bundle.set("/annotations", json!({"org.example.x": "y", "run.oci.handler": "krun"}));
     bundle.run("c1").go().succeeds().prints("ran");
 }

@@ -37,7 +37,9 @@ pub(crate) fn stdio_owner(uid: u32) -> Result<(), Errno> {
         };
         let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
             && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
-        if null || stat.st_uid == uid {
+        // A file of the caller's stays the caller's, and so does the machine's null device.
+        let file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if null || file || stat.st_uid == uid {
             continue;
         }
         match fchown(fd, Some(Uid::from_raw(uid)), None) {

@@ -7,6 +7,7 @@ use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::capabilities;
 use super::error::OciError;
 use crate::process::read_all;
 use crate::store::words;
@@ -21,6 +22,8 @@ pub struct Bundle {
     pub path: PathBuf,
     /// Its specification; paths of the host in it are absolute.
     pub spec: Spec,
+    /// What of it is left out.
+    pub notes: Vec<String>,
 }
 
 impl Bundle {
@@ -31,8 +34,9 @@ impl Bundle {
             what: words(Errno::from_io_error(&e).unwrap_or(Errno::IO)),
         })?;
         let file = config.map_or_else(|| path.join("config.json"), |config| path.join(config));
-        let mut spec: Spec = read_json(&file)?;
         let refuse = |what: &str| OciError::Bundle { path: file.clone(), what: what.to_string() };
+        let read = capabilities::parse(&read_file(&file)?, "/process/capabilities");
+        let (mut spec, notes): (Spec, _) = read.map_err(|what| refuse(&what))?;
         check_version(spec.version()).map_err(|what| refuse(&what))?;
         if spec.linux().is_none() {
             return Err(refuse("linux: is missing: donjon runs containers of Linux"));
@@ -55,12 +59,17 @@ impl Bundle {
                 }
             }
         }
-        Ok(Self { path, spec })
+        Ok(Self { path, spec, notes })
     }
 }
 
-/// Reads a file of JSON: a regular one, opened without waiting. An error names the place in it.
+/// Reads a file of JSON. An error names the place in it.
 pub fn read_json<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T, OciError> {
+    parse_json(&read_file(file)?).map_err(|what| OciError::Bundle { path: file.to_path_buf(), what })
+}
+
+/// Reads a file that an engine names: a regular one, opened without waiting.
+pub fn read_file(file: &Path) -> Result<Vec<u8>, OciError> {
     let fail = |what: String| OciError::Bundle { path: file.to_path_buf(), what };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let open = rustix::fs::openat(CWD, file, flags, Mode::empty()).map_err(|e| fail(words(e)))?;
@@ -68,8 +77,7 @@ pub fn read_json<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T, OciEr
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(fail("is no regular file".to_string()));
     }
-    let bytes = read_all(open.as_fd(), LARGEST).map_err(|e| fail(words(e)))?;
-    parse_json(&bytes).map_err(fail)
+    read_all(open.as_fd(), LARGEST).map_err(|e| fail(words(e)))
 }
 
 /// Reads JSON; an error begins with the path of the value.

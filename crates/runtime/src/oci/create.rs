@@ -65,6 +65,8 @@ pub struct Made {
     pub confined: Confined,
     /// What the process handed over.
     pub handover: Handover,
+    /// What is not done as written, and why.
+    pub notes: Vec<String>,
 }
 
 /// Creates a container. After an error nothing of it is left.
@@ -96,15 +98,18 @@ pub fn create(store: &Store, creation: &Creation, host: &Host) -> Result<Made, O
         let _ = store.remove(entry);
         return Err(error);
     }
+    let mut notes = bundle.notes;
+    notes.extend_from_slice(plan.notes());
     let made = Cgroup::create(&wanted).map_err(OciError::from).and_then(|mut group| {
         let filled = fill(&entry, &mut record, &bundle.spec, &plan, &mut group, creation);
         if filled.is_err() {
             let _ = group.remove();
         }
+        notes.extend_from_slice(group.notes());
         filled
     });
     match made {
-        Ok((confined, handover)) => Ok(Made { entry, record, spec: bundle.spec, confined, handover }),
+        Ok((confined, handover)) => Ok(Made { entry, record, spec: bundle.spec, confined, handover, notes }),
         Err(error) => {
             let _ = store.remove(entry);
             Err(error)

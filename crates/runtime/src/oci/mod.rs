@@ -11,6 +11,7 @@
 //! each time; the record only says which process and which cgroup are meant.
 
 pub mod bundle;
+pub mod capabilities;
 pub mod console;
 pub mod create;
 pub mod delete;

@@ -28,6 +28,8 @@ pub struct Outcome {
     pub code: u8,
     /// Hooks that failed where that is no error.
     pub warnings: Vec<OciError>,
+    /// What is not done as written, and why.
+    pub notes: Vec<String>,
 }
 
 /// Runs a container; `keep` leaves it, ended, to be deleted by somebody else.
@@ -37,7 +39,7 @@ pub fn run(store: &Store, creation: &Creation, host: &Host, keep: bool) -> Resul
         false => Some(Signals::take_over().map_err(OciError::io("take over the signals"))?),
     };
     let settings = Settings::now();
-    let Made { entry, record, spec, confined, handover } = create(store, creation, host)?;
+    let Made { entry, record, spec, confined, handover, notes } = create(store, creation, host)?;
     drop(entry);
     let pid = confined.pid.as_raw_nonzero().get();
     let mut warnings = Vec::new();
@@ -48,13 +50,13 @@ pub fn run(store: &Store, creation: &Creation, host: &Host, keep: bool) -> Resul
         return Err(error);
     }
     warnings.extend(hooks::run(&spec, Moment::Started, &record.state("running", pid)).err());
-    let Some(signals) = signals else { return Ok(Outcome { code: 0, warnings }) };
+    let Some(signals) = signals else { return Ok(Outcome { code: 0, warnings, notes }) };
     let code = watch(&confined.pidfd, &signals, handover.console)?;
     settings.restore();
     if !keep {
         warnings.extend(delete(store, &creation.id, true)?);
     }
-    Ok(Outcome { code, warnings })
+    Ok(Outcome { code, warnings, notes })
 }
 
 /// Watches a child until it has ended and its terminal has said everything. Returns its status as a shell shows it.

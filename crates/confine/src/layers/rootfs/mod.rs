@@ -296,7 +296,9 @@ pub(crate) fn attach_expecting(
 /// parent looked at; then clones it as a detached mount.
 pub(crate) fn clone_source(ctx: &mut Context<'_>, source: usize, recursive: bool) -> Result<OwnedFd, Errno> {
     if let Some(made_by_parent) = ctx.idmapped.get_mut(source).and_then(Option::take) {
-        return Ok(made_by_parent);
+        // The kernel lists mounts in the order in which they were made, and engines look at that list. A clone of it, made
+        // now, takes its place; before Linux 6.15 one of a detached mount can't be had (EINVAL), and it is listed earlier.
+        return clone_tree(made_by_parent.as_fd(), recursive).or(Ok(made_by_parent));
     }
     let file = open_source(ctx, source)?;
     clone_tree(file.as_fd(), recursive)

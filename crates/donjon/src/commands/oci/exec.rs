@@ -1,6 +1,7 @@
 //! `donjon exec` in a container of the OCI side.
 
-use donjon_runtime::oci::bundle::read_json;
+use donjon_runtime::oci::bundle::read_file;
+use donjon_runtime::oci::capabilities;
 use donjon_runtime::oci::exec::{Execution, Target, exec as execute};
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
@@ -30,7 +31,13 @@ fn run(args: ExecArgs, globals: &Globals) -> Result<u8, Failure> {
     execution.options.preserve_fds = args.oci.preserve_fds.saturating_add(listen_fds().unwrap_or(0));
     let target = Target::open(&store_of(globals, &args.container)?, &execution)?;
     let process = match &args.oci.process {
-        Some(file) => read_json(file)?,
+        Some(file) => {
+            let read = capabilities::parse(&read_file(file)?, "/capabilities");
+            let (process, notes) =
+                read.map_err(|what| Failure::new(format!("{}: {what}", file.display())))?;
+            super::note(&notes, globals);
+            process
+        }
         None => of_words(&target, &args)?,
     };
     Ok(execute(&target, &process, &execution, &crate::filters::host())?)

@@ -35,12 +35,14 @@ fn carry_out(command: Oci, globals: &Globals) -> Result<u8, Failure> {
     match command {
         Oci::Create(creation) => {
             let creation = completed(creation, globals)?;
-            create::create(&make_store(globals)?, &creation, &crate::filters::host())?;
+            let made = create::create(&make_store(globals)?, &creation, &crate::filters::host())?;
+            note(&made.notes, globals);
         }
         Oci::Run { creation, keep } => {
             let creation = completed(creation, globals)?;
             let store = make_store(globals)?;
             let outcome = oci_run::run(&store, &creation, &crate::filters::host(), keep)?;
+            note(&outcome.notes, globals);
             outcome.warnings.into_iter().for_each(|warning| warn(warning, globals));
             return Ok(outcome.code);
         }
@@ -107,6 +109,16 @@ fn make_store(globals: &Globals) -> Result<Store, OciError> {
 /// has, or there is such a container.
 pub fn holds(globals: &Globals, id: &str, only: Option<&str>) -> bool {
     globals.of_engine || only.is_some() || matches!(store(globals), Ok(Some(store)) if store.has(id))
+}
+
+/// What is not done as written: it is in the log, and with `--debug` on standard error.
+fn note(notes: &[String], globals: &Globals) {
+    for text in notes {
+        log::write(globals, "warning", text);
+        if globals.debug {
+            let _ = writeln!(std::io::stderr(), "donjon: note: {text}");
+        }
+    }
 }
 
 /// Something that failed and is no error: it is told.
