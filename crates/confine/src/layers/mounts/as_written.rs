@@ -184,8 +184,16 @@ fn plan_one(
         }
         _ => {}
     }
-    if bind && (!written.params.is_empty() || written.copy_up) {
-        return Err(refuse("options", "a bind mount takes no file system parameters".to_string()));
+    if bind && written.copy_up {
+        return Err(refuse("options", "tmpcopyup is for a tmpfs".to_string()));
+    }
+    if bind && !written.params.is_empty() {
+        // As mount(2) has it: its data says nothing to a bind mount. Engines write such options all the same.
+        let names: Vec<_> = written.params.iter().map(|(name, _)| name.to_string_lossy()).collect();
+        let names = names.join(", ");
+        draft.notes.push(format!(
+            "mounts: {field}.options: {names}: parameters of a file system, not of a bind mount"
+        ));
     }
     let idmap = idmap(spec, field, mount, &written)?;
     let mut seal = false;
