@@ -16,7 +16,7 @@ fn inside(pointer: &str, value: Value, script: &str) -> String {
 #[test]
 fn devices_are_made_as_they_are_described() {
     let devices = json!([
-        {"path": "/dev/odd", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 7, "gid": 8},
+        {"path": "/dev/odd", "type": "c", "major": 1, "minor": 3, "fileMode": 0o642, "uid": 7, "gid": 8},
         {"path": "/dev/deep/zero", "type": "u", "major": 1, "minor": 5, "fileMode": 0o600},
         {"path": "/dev/pipe", "type": "p", "fileMode": 0o622}
     ]);
@@ -24,7 +24,7 @@ fn devices_are_made_as_they_are_described() {
         "stat -c '%F %t:%T %a %u:%g' /dev/odd /dev/deep/zero /dev/pipe; echo x > /dev/odd && echo written";
     let seen = inside("/linux/devices", devices, script);
     let expected =
-        "character special file 1:3 640 7:8\ncharacter special file 1:5 600 0:0\nfifo 0:0 622 0:0\nwritten";
+        "character special file 1:3 642 7:8\ncharacter special file 1:5 600 0:0\nfifo 0:0 622 0:0\nwritten";
     assert_eq!(seen, expected);
 }
 

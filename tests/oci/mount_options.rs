@@ -25,7 +25,7 @@ fn bind(destination: &str, source: &str, options: &[&str]) -> Value {
 }
 
 /// A shell function that prints the options of the mount at a path.
-const OPTIONS: &str = "options() { grep \" $1 \" /proc/self/mountinfo | tail -n 1; };";
+const OPTIONS: &str = "options() { grep -E \"^([^ ]+ ){4}$1 \" /proc/self/mountinfo | tail -n 1; };";
 
 #[test]
 fn every_flag_of_a_mount_is_set() {
