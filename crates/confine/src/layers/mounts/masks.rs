@@ -2,7 +2,8 @@
 //!
 //! **The attack**: the file that masks are made of, or the path that is masked, is exchanged for a link, and something
 //! else is covered, or laid open. **The defence**: masks are a file and a directory that nobody may read, of donjon's
-//! own, never the host's `/dev/null`; and a symbolic link on the way to a path refuses (R5).
+//! own, never the host's `/dev/null`; and a symbolic link on the way to a path refuses (R5). Under an engine both can be
+//! read, and hold nothing: its programs expect that.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -62,12 +63,14 @@ fn masks(ctx: &mut Context<'_>) -> Result<(), Errno> {
     let scratch = ctx.slots.get(Slot::SCRATCH)?;
     rustix::fs::mkdirat(scratch, c"masks", Mode::from_raw_mode(0o755))?;
     let dir = resolve::no_symlinks(scratch, c"masks", OFlags::PATH | OFlags::DIRECTORY)?;
-    rustix::fs::mkdirat(&dir, c"dir", Mode::empty())?;
+    // An engine's programs expect to find nothing there, and donjon's own are told that they may not look.
+    let (all, list) = if ctx.as_written { (0o444, 0o555) } else { (0, 0) };
+    rustix::fs::mkdirat(&dir, c"dir", Mode::from_raw_mode(list))?;
     rustix::fs::openat(
         &dir,
         c"file",
         OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
+        Mode::from_raw_mode(all),
     )?;
     let mount = rootfs::clone_tree(dir.as_fd(), false)?;
     mount_setattr(mount.as_fd(), c"", false, SetAttr { set: MASK, ..SetAttr::default() }, None)?;
