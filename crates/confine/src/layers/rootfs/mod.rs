@@ -406,6 +406,9 @@ fn make(
             Ok(next) => next,
             Err(Errno::NOENT) => {
                 ctx.is_own_ram(at.as_fd())?;
+                if links {
+                    ctx.is_no_wall(at.as_fd())?;
+                }
                 let name = c_str(&mut buffer, bytes.get(start..end).unwrap_or_default())?;
                 if last && kind == Kind::File {
                     rustix::fs::openat(
