@@ -362,6 +362,9 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &AsWritten) -> Result<(), Errno
                 true => resolve::in_root(root, step.target.as_c_str(), OFlags::PATH)?,
                 false => resolve::no_symlinks(root, step.target.as_c_str(), OFlags::PATH)?,
             };
+            if links {
+                ctx.is_no_wall(target.as_fd())?;
+            }
             if !new.params.is_empty() {
                 let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
                 let fs = rustix::mount::fspick(target.as_fd(), c"", flags)?;

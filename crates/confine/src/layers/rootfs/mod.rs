@@ -448,6 +448,9 @@ fn make_below(
             Ok(next) => next,
             Err(Errno::NOENT) => {
                 ctx.is_own_ram(at.as_fd())?;
+                if links {
+                    ctx.is_no_wall(at.as_fd())?;
+                }
                 let name = c_str(&mut buffer, bytes.get(start..end).unwrap_or_default())?;
                 if links && ctx.as_written {
                     let mut target = [std::mem::MaybeUninit::uninit(); 4096];
