@@ -1,5 +1,6 @@
 //! donjon as engines use it: an OCI runtime.
 
+mod agent;
 mod cut_short;
 mod exec;
 mod hooks;

@@ -16,5 +16,5 @@ pub use bundle::Bundle;
 pub use image::OwnRoot;
 pub use leftovers::{Leftovers, mount_table};
 pub use run::{Binary, Outcome, Run, Running};
-pub use terminal::{Terminal, TerminalRun, read_terminal, receive_terminal};
+pub use terminal::{Terminal, TerminalRun, read_terminal, receive_descriptor, receive_terminal};
 pub use world::{Who, World, attacker_outside, eventually, told};

@@ -149,9 +149,14 @@ impl TerminalRun {
 
 /// What an engine does at the other end of a console socket: takes one descriptor.
 pub fn receive_terminal(listener: &std::os::unix::net::UnixListener) -> std::fs::File {
+    receive_descriptor(listener).0
+}
+
+/// Takes one message with a descriptor from whoever connects first.
+pub fn receive_descriptor(listener: &std::os::unix::net::UnixListener) -> (std::fs::File, Vec<u8>) {
     use std::os::fd::{AsRawFd, FromRawFd};
     let (connection, _) = listener.accept().expect("a connection");
-    let mut byte = [0u8; 64];
+    let mut byte = [0u8; 8192];
     let mut control = [0u8; 64];
     let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
     // SAFETY: an all-zero msghdr is valid.
@@ -170,7 +175,8 @@ pub fn receive_terminal(listener: &std::os::unix::net::UnixListener) -> std::fs:
         *libc::CMSG_DATA(header).cast::<i32>()
     };
     // SAFETY: the descriptor was just received and has no other owner.
-    unsafe { std::fs::File::from_raw_fd(fd) }
+    let file = unsafe { std::fs::File::from_raw_fd(fd) };
+    (file, byte[..n as usize].to_vec())
 }
 
 /// Reads a terminal until it said `enough`, its other side is closed, or the time is over.

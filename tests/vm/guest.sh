@@ -295,6 +295,115 @@ test_a_user_without_a_subtree_runs_a_program() {
 	no_group_is_left
 }
 
+# --- as an OCI runtime -----------------------------------------------------------------------------------------------
+
+# A bundle in /tmp/b whose program is a shell command, with further members of "linux" in JSON.
+bundle() {
+	rm -rf /tmp/b
+	mkdir -m 755 /tmp/b
+	donjon spec --bundle /tmp/b $3
+	sed -i -e 's/"terminal": true/"terminal": false/' -e "s|\"sh\"|\"sh\", \"-c\", \"$1\"|" \
+		-e "s|\"path\": \"rootfs\"|\"path\": \"$ROOT\"|" -e "s|\"linux\": {|\"linux\": {$2|" /tmp/b/config.json
+}
+
+# The first process keeps its streams; what a command says goes to a file.
+run_apart() {
+	ran="$*"
+	"$@" >/tmp/said 2>&1 </dev/null
+	code=$?
+	out=$(cat /tmp/said)
+}
+
+test_an_oci_container_has_its_limits_and_its_own_view_of_them() {
+	bundle "cat /proc/self/cgroup; cat /sys/fs/cgroup/memory.max; sleep 60" \
+		'"cgroupsPath": "/x/y", "resources": {"memory": {"limit": 67108864}, "cpu": {"shares": 2048}, "pids": {"limit": 40}},'
+	# What the template says of resources comes second and would count.
+	sed -i '/"resources": {$/,/^    }/d' /tmp/b/config.json
+	run_apart donjon create --bundle /tmp/b c
+	exits 0
+	is "$(cat $TOP/x/y/memory.max)" 67108864 memory.max
+	is "$(cat $TOP/x/y/pids.max)" 40 pids.max
+	run donjon start c
+	exits 0
+	sleep 1
+	out=$(cat /tmp/said)
+	says 0::/
+	says 67108864
+	run donjon update --memory 32m --pids-limit 20 c
+	exits 0
+	is "$(cat $TOP/x/y/memory.max)" 33554432 memory.max
+	is "$(cat $TOP/x/y/pids.max)" 20 pids.max
+	run donjon events --stats c
+	exits 0
+	says '"psi"'
+	says '"limit":20'
+	run donjon exec c cat /proc/self/cgroup
+	exits 0
+	says 0::/
+	run donjon delete --force c
+	exits 0
+	[ -d $TOP/x/y ] && wrong "the group is left"
+	rmdir $TOP/x
+}
+
+test_an_oci_container_is_frozen_and_killed_as_a_whole() {
+	bundle "sleep 61 \\& sleep 62" '"cgroupsPath": "/z",'
+	run_apart donjon create --bundle /tmp/b c
+	exits 0
+	run donjon start c
+	exits 0
+	run donjon pause c
+	exits 0
+	is "$(grep frozen $TOP/z/cgroup.events)" "frozen 1" cgroup.events
+	run donjon state c
+	says '"paused"'
+	run donjon resume c
+	exits 0
+	run donjon kill --all c KILL
+	exits 0
+	sleep 1
+	run donjon state c
+	says '"stopped"'
+	run donjon delete c
+	exits 0
+	[ -d $TOP/z ] && wrong "the group is left"
+}
+
+test_a_device_that_is_not_allowed_can_not_be_opened() {
+	bundle "mknod /dev/x c 1 11; cat </dev/x; head -c 1 /dev/zero | wc -c" '"cgroupsPath": "/d",'
+	sed -i 's/"CAP_KILL"/"CAP_KILL", "CAP_MKNOD"/' /tmp/b/config.json
+	run donjon run --bundle /tmp/b c
+	says "not permitted"
+	says 1
+}
+
+test_a_user_with_a_subtree_has_oci_containers_with_limits() {
+	bundle "echo ran; sleep 60" '"cgroupsPath": "/user/u1001/c", "resources": {"memory": {"limit": 67108864}},' --rootless
+	sed -i -e 's/"hostID": 0/"hostID": 1001/' /tmp/b/config.json
+	run_in $GIVEN/session sh -c 'donjon create --bundle /tmp/b c >/tmp/said-1001 2>&1'
+	exits 0
+	is "$(cat $GIVEN/c/memory.max)" 67108864 memory.max
+	run_in $GIVEN/session donjon start c
+	exits 0
+	run_in $GIVEN/session donjon delete --force c
+	exits 0
+	[ -d $GIVEN/c ] && wrong "the group is left"
+}
+
+test_a_user_without_a_subtree_has_no_oci_container_with_a_limit() {
+	bundle "echo ran" '"resources": {"memory": {"limit": 67108864}},' --rootless
+	sed -i -e 's/"hostID": 0/"hostID": 1001/' /tmp/b/config.json
+	run_in $TOP/user/session donjon run --bundle /tmp/b c
+	exits 1
+	says linux.resources.memory.limit
+	never_says ran
+	bundle "echo ran" "" --rootless
+	sed -i -e 's/"hostID": 0/"hostID": 1001/' /tmp/b/config.json
+	run_in $TOP/user/session donjon run --bundle /tmp/b c
+	exits 0
+	says ran
+}
+
 # --- the root's overlay, on kernels whose tmpfs has no extended attributes of users (before Linux 6.6) -----------
 
 test_root_changes_files() {

@@ -186,7 +186,9 @@ pub(crate) fn plan_process_ids(
     let user = process.user();
     let named = user.additional_gids().clone().unwrap_or_default();
     let groups = named.iter().enumerate().map(|(i, gid)| (format!("additionalGids[{i}]"), *gid));
-    for (name, id) in [("uid".to_string(), user.uid()), ("gid".to_string(), user.gid())].into_iter().chain(groups) {
+    for (name, id) in
+        [("uid".to_string(), user.uid()), ("gid".to_string(), user.gid())].into_iter().chain(groups)
+    {
         // -1 means "unchanged" to the kernel: the program would go on as who sets it up (R28).
         if id == u32::MAX {
             return Err(SpecError::new(
