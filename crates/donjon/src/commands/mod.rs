@@ -44,9 +44,19 @@ pub fn run(line: CommandLine) -> Result<u8, Failure> {
         Invocation::Oci(command) => return oci::run(command, &line.globals),
         Invocation::Run(args) => return run::run(*args, root.as_deref()),
         Invocation::Exec(args) => {
-            return match oci::holds(&line.globals, &args.container, args.oci.first) {
-                true => oci::exec::exec(args, &line.globals),
-                false => exec::exec(&open()?, args),
+            if oci::holds(&line.globals, &args.container, None) {
+                return oci::exec::exec(args, &line.globals);
+            }
+            return match (open()?, args.oci.first) {
+                (store, None) => exec::exec(&store, args),
+                // Nothing of that name on either side: as an OCI runtime says it.
+                (store, Some(_)) if store.find(&args.container).is_err() => {
+                    oci::exec::exec(args, &line.globals)
+                }
+                (_, Some(option)) => Err(Failure::new(format!(
+                    "exec: --{option} is for containers of an OCI engine; {} is one of donjon run",
+                    args.container
+                ))),
             };
         }
         Invocation::Trace(args) => return explain::trace::run(*args, root.as_deref()),
