@@ -92,7 +92,6 @@ fn each_value_that_is_none_is_refused_with_its_path() {
         ("mounts/-", mount(json!({"destination": "/proc/self", "type": "bind"})), "mounts[1].destination"),
         ("mounts/-", mount(json!({"type": "none"})), "mounts[1].type"),
         ("mounts/-", mount(json!({"type": "bind", "source": ""})), "mounts[1].source"),
-        ("mounts/-", mount(json!({"type": "bind", "options": ["size=1m"]})), "mounts[1].options"),
         ("mounts/-", mount(json!({"type": "ext4", "options": ["tmpcopyup"]})), "mounts[1].options"),
         ("mounts/-", mount(json!({"options": ["ro", long]})), "mounts[1].options[1]"),
         ("mounts/-", mount(json!({"type": "bind", "options": ["bind", "idmap"]})), "mounts[1].options"),
@@ -192,6 +191,13 @@ fn nothing_is_forced_on_a_mount() {
     ] {
         assert_eq!(does(with("mounts/-", mount), "mounts[1]"), [words]);
     }
+}
+
+#[test]
+fn a_parameter_that_says_nothing_to_a_bind_mount_is_noted() {
+    let mount = json!({"destination": "/a", "type": "bind", "source": "/b", "options": ["bind", "size=1m"]});
+    let notes = plan(with("mounts/-", mount)).unwrap().notes().join("\n");
+    assert!(notes.contains("mounts[1].options: size"), "{notes}");
 }
 
 #[test]
