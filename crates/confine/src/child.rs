@@ -223,7 +223,7 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::JoinNamespaces { flags } => namespaces::join(ctx, *flags),
         Op::ForkInto { flags } => return fork_into(steps, index, *flags, ctx),
         Op::EnterNamespaces => namespaces::paths::enter(ctx),
-        Op::CgroupNamespace => donjon_sys::process::unshare(namespaces::flag::CGROUP),
+        Op::Unshare { flags } => donjon_sys::process::unshare(*flags),
         Op::Hostname(name) => namespaces::hostname(name),
         Op::Domainname(name) => rustix::system::setdomainname(name.to_bytes()),
         Op::EnterNetwork => crate::beside::enter(ctx.from.network),

@@ -142,7 +142,7 @@ pub enum Op {
     JoinNamespaces { flags: u64 },
     ForkInto { flags: u64 },
     EnterNamespaces,
-    CgroupNamespace,
+    Unshare { flags: u64 },
     Hostname(CString),
     Domainname(CString),
     EnterNetwork,

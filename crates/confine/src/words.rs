@@ -69,7 +69,13 @@ impl fmt::Display for Op {
                 write!(f, "fork into new namespaces ({})", namespace_names(*flags).join(" "))
             }
             Op::EnterNamespaces => write!(f, "enter the namespaces that are named by path"),
-            Op::CgroupNamespace => write!(f, "a cgroup namespace whose root is the container's group"),
+            Op::Unshare { flags } => {
+                write!(
+                    f,
+                    "new namespaces, now that ids and group are set ({})",
+                    namespace_names(*flags).join(" ")
+                )
+            }
             Op::Hostname(name) => write!(f, "host name {}", text(name)),
             Op::Domainname(name) => write!(f, "domain name {}", text(name)),
             Op::EnterNetwork => {

@@ -5,8 +5,10 @@
 
 pub mod mutate;
 
-use donjon_confine::{Host, Plan, Spec};
+use donjon_confine::layers::cgroups::{Hierarchies, Wanted};
+use donjon_confine::{Host, Plan, Spec, bundle};
 use donjon_policy::{Caller, Identity, Policy, Request, RootTree, to_spec};
+use donjon_runtime::oci::capabilities;
 
 /// An OCI configuration: read, planned, and the plan printed both ways.
 pub fn plan(data: &[u8]) {
@@ -31,6 +33,37 @@ pub fn plan(data: &[u8]) {
                 assert!(text.contains("pivot_root"), "a plan without a root of its own: {text}");
             }
             Err(why) => assert!(!why.to_string().is_empty()),
+        }
+    }
+}
+
+/// The same as an engine's: planned as a bundle, with its cgroup, on both versions of the hierarchy.
+pub fn bundle(data: &[u8]) {
+    let Ok((spec, _)) = capabilities::parse::<Spec>(data, "/process/capabilities") else { return };
+    let options = bundle::Options { waits_for_start: true, ..Default::default() };
+    for uid in [0, 1000] {
+        let host = Host {
+            uid,
+            gid: uid,
+            kernel: (6, 18),
+            landlock_abi: 7,
+            reads_audit: false,
+            filters: &[],
+            cgroups: Default::default(),
+        };
+        match Plan::of_bundle(&spec, &host, &options) {
+            Ok(plan) => {
+                let text = plan.to_text();
+                // What no configuration of an engine may take away.
+                for wall in ["pivot_root", "can't be traced", "close every descriptor", "wait for start"] {
+                    assert!(text.contains(wall), "a plan without {wall}: {text}");
+                }
+            }
+            Err(why) => assert!(!why.to_string().is_empty()),
+        }
+        match Wanted::plan(&spec, "id", Default::default(), &Hierarchies::probe()) {
+            Ok(wanted) => assert!(!wanted.in_words().is_empty()),
+            Err(why) => assert!(why.field.starts_with("linux"), "{why}"),
         }
     }
 }
@@ -77,6 +110,8 @@ pub fn policy(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
+
+    use donjon_runtime::oci::template::template;
 
     use super::*;
     use crate::mutate::Dice;
@@ -179,6 +214,51 @@ mod tests {
         run(plan, |dice| {
             let seed = PLANS[dice.below(PLANS.len())];
             dice.bytes(seed.as_bytes())
+        });
+    }
+
+    /// What engines write: what `donjon spec` writes, and the same with everything that has a field.
+    fn bundles() -> [serde_json::Value; 3] {
+        let all = include_str!("../seeds/bundle/all.json");
+        [template(None), template(Some((1000, 1000))), serde_json::from_str(all).expect("a seed is JSON")]
+    }
+
+    #[test]
+    fn the_seeds_are_bundles() {
+        let host = Host {
+            uid: 0,
+            gid: 0,
+            kernel: (6, 18),
+            landlock_abi: 7,
+            reads_audit: false,
+            filters: &[],
+            cgroups: Default::default(),
+        };
+        for seed in bundles() {
+            let bytes = serde_json::to_vec(&seed).expect("JSON");
+            bundle(&bytes);
+            let (spec, _) =
+                capabilities::parse::<Spec>(&bytes, "/process/capabilities").expect("a specification");
+            let planned = Plan::of_bundle(&spec, &host, &Default::default());
+            assert!(planned.is_ok(), "{planned:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_hardly_a_bundle_do_no_harm() {
+        let seeds = bundles().map(|seed| serde_json::to_vec(&seed).expect("JSON"));
+        run(bundle, |dice| {
+            let seed = &seeds[dice.below(seeds.len())];
+            dice.bytes(seed)
+        });
+    }
+
+    #[test]
+    fn bundles_with_odd_values_do_no_harm() {
+        let seeds = bundles();
+        run(bundle, |dice| {
+            let seed = &seeds[dice.below(seeds.len())];
+            dice.json(seed).to_string().into_bytes()
         });
     }
 

@@ -89,10 +89,17 @@ impl Namespaces {
         self.joins(flag::PID) || self.joins(flag::USER) || (new_user && !self.joined.is_empty())
     }
 
-    /// What is made by the clone. The network namespace is made beside; the time namespace needs its offsets first; the
-    /// cgroup namespace shows the group that its maker is in, and that is the container's only later.
+    /// What is made by the clone. The network namespace is made beside; the time namespace needs its offsets first.
     pub fn cloned(&self) -> u64 {
-        self.new & !(flag::TIME | flag::NET | flag::CGROUP)
+        self.new & !(flag::TIME | flag::NET | self.late())
+    }
+
+    /// What is made by the process itself. The cgroup namespace shows the group that its maker is in, and that is the
+    /// container's only then. Message queues belong to whoever makes the ipc namespace, and in a new user namespace that
+    /// is nobody until the ids are mapped.
+    fn late(&self) -> u64 {
+        let ipc = if self.new & flag::USER != 0 { flag::IPC } else { 0 };
+        self.new & (flag::CGROUP | ipc)
     }
 }
 
@@ -105,13 +112,13 @@ pub(crate) fn plan_forerunner(all: &Namespaces, draft: &mut Draft) {
     }
 }
 
-/// The steps of the first process itself: those that it can enter, and a cgroup namespace.
+/// The steps of the first process itself: those that it can enter, and those that it makes.
 pub(crate) fn plan(all: &Namespaces, draft: &mut Draft) {
     if !all.joined.is_empty() && !all.need_forerunner() {
         draft.add(Layer::Namespaces, "linux.namespaces", Op::EnterNamespaces);
     }
-    if all.new & flag::CGROUP != 0 {
-        draft.add(Layer::Namespaces, "linux.namespaces", Op::CgroupNamespace);
+    if all.late() != 0 {
+        draft.add(Layer::Namespaces, "linux.namespaces", Op::Unshare { flags: all.late() });
     }
 }
 
