@@ -9,6 +9,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -47,7 +48,7 @@ fn try_make(target: BorrowedFd<'_>, network: &Network, user: bool, out: Borrowed
     donjon_sys::process::loopback_up()?;
     if !network.sysctls.is_empty() {
         if user {
-            await_maps()?;
+            await_maps(out)?;
         }
         for (path, value) in &network.sysctls {
             write(path, value)?;
@@ -58,14 +59,19 @@ fn try_make(target: BorrowedFd<'_>, network: &Network, user: bool, out: Borrowed
 }
 
 /// Waits until the user namespace has its id maps, which the first process, or the parent, writes meanwhile: a setting
-/// may hold ids.
-fn await_maps() -> Result<(), Errno> {
+/// may hold ids. When the parent was killed before it wrote them, the first process ends too, and so does `out`.
+fn await_maps(out: BorrowedFd<'_>) -> Result<(), Errno> {
     let pause = rustix::thread::Timespec { tv_sec: 0, tv_nsec: 50_000 };
     for _ in 0..200_000 {
         let file = rustix::fs::open(c"/proc/self/uid_map", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let mut byte = [0u8; 1];
         if rustix::io::read(&file, &mut byte)? > 0 {
             return Ok(());
+        }
+        let mut poll = [PollFd::from_borrowed_fd(out, PollFlags::empty())];
+        rustix::event::poll(&mut poll, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        if poll[0].revents().contains(PollFlags::HUP) {
+            return Err(Errno::PIPE);
         }
         let _ = rustix::thread::nanosleep(&pause);
     }
