@@ -389,6 +389,8 @@ impl Start<'_> {
         let made = MadeGroups(Some(groups));
         let mut child = Child::spawn(&plan, &streams, made.get())?;
         streams.close_ends();
+        // Reading policies and planning is done, and a warden's code is another: memory is at its peak without this.
+        donjon_sys::process::let_go_of_code();
         // The child makes its mounts now, and whoever works beside it takes its processor away: only what has to be
         // done before the program runs is done here.
         let status = open_status(child.pid()).ok();
