@@ -184,6 +184,12 @@ impl Notes {
     }
 }
 
+/// Lets go of the pages of code that were read in so far. A start goes through much code once, one part after the other;
+/// without this all of it would be counted as its memory.
+pub fn let_go_of_code() {
+    donjon_sys::process::let_go_of_code();
+}
+
 /// Closes whatever the caller's shell left open above standard error: neither a warden nor a container may hold it
 /// (R6). To be called when this process has nothing open itself, before the store is opened. As an OCI runtime donjon
 /// may have been told to pass the first `kept` of them on.
@@ -306,7 +312,7 @@ fn background(store: &Store, container: Container, launch: Launch, tell: OwnedFd
     };
     let _ = serde_json::to_vec(&report).map(|bytes| write_all(tell.as_fd(), &bytes));
     drop((tell, report));
-    donjon_sys::process::let_go_of_code();
+    let_go_of_code();
     let (end, _) = warden.watch();
     let code = end.code;
     let _ = groups.remove();
@@ -389,8 +395,7 @@ impl Start<'_> {
         let made = MadeGroups(Some(groups));
         let mut child = Child::spawn(&plan, &streams, made.get())?;
         streams.close_ends();
-        // Reading policies and planning is done, and a warden's code is another: memory is at its peak without this.
-        donjon_sys::process::let_go_of_code();
+        let_go_of_code();
         // The child makes its mounts now, and whoever works beside it takes its processor away: only what has to be
         // done before the program runs is done here.
         let status = open_status(child.pid()).ok();

@@ -21,6 +21,8 @@ use crate::args::RunArgs;
 
 /// Runs a program in a new container and returns donjon's exit status.
 pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
+    // Reading the command line is done.
+    start::let_go_of_code();
     let host = crate::filters::host();
     let policy = effective(&args)?;
     if args.plan {
@@ -198,6 +200,7 @@ fn range(policy: &Policy, host: &Host, ranges: &Ranges<'_>) -> Result<Option<(u3
 }
 
 fn launch(args: &RunArgs, policy: &Policy, spec: Spec, host: Host) -> Result<Launch, Failure> {
+    start::let_go_of_code();
     let plan = Plan::new(&spec, &host)?;
     let p = &policy.process;
     let stop_signal = match p.stop_signal.as_deref() {
