@@ -185,6 +185,19 @@ pub(crate) fn plan_process_ids(
 ) -> Result<(), SpecError> {
     let user = process.user();
     let named = user.additional_gids().clone().unwrap_or_default();
+    let groups = named.iter().enumerate().map(|(i, gid)| (format!("additionalGids[{i}]"), *gid));
+    for (name, id) in
+        [("uid".to_string(), user.uid()), ("gid".to_string(), user.gid())].into_iter().chain(groups)
+    {
+        // -1 means "unchanged" to the kernel: the program would go on as who sets it up (R28).
+        if id == u32::MAX {
+            return Err(SpecError::new(
+                Layer::Identity,
+                format!("process.user.{name}"),
+                format!("{id} is nobody's: the kernel takes it for no change"),
+            ));
+        }
+    }
     let groups = match maps {
         IdMaps::Own => {
             if user.additional_gids().as_ref().is_some_and(|g| !g.is_empty()) {

@@ -163,6 +163,11 @@ fn node(field: &str, device: &LinuxDevice, bound: bool) -> Result<Node, SpecErro
         FileType::Fifo => (0, 0),
         _ => (number("major", device.major())?, number("minor", device.minor())?),
     };
+    for (name, id) in [("uid", device.uid()), ("gid", device.gid())] {
+        if id == Some(u32::MAX) {
+            return Err(refuse(name, format!("{} is nobody's", u32::MAX)));
+        }
+    }
     // Some engines write the bits of the type along.
     let mode = device.file_mode().unwrap_or(0o666) & 0o7777;
     Ok(Node {
