@@ -174,7 +174,7 @@ impl Last<'_> {
         identity::plan_bundle_privileges(process, draft);
         landlock::plan(spec, ext, host, further, draft)?;
         if !further {
-            lifecycle::plan_start(spec, options.waits_for_start, draft)?;
+            lifecycle::plan_start(spec, options.waits_for_start.then(|| options.first_closed()), draft)?;
         }
         draft.add(Layer::Program, "", Op::DefaultSignals);
         descriptors::plan_close(options.first_closed(), draft);

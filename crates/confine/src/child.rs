@@ -77,8 +77,8 @@ pub(crate) struct Context<'a> {
     pub root_device: u64,
     own_ram: [u64; 64],
     own_ram_count: usize,
-    /// Mounts that nothing may be mounted over: unique ids, 0 where there is none.
-    walls: [u64; 16],
+    /// Mounts that nothing may be mounted over: unique ids.
+    walls: Vec<u64>,
     /// Whether the private procfs handle is a descriptor of the mount that became `/proc`.
     pub proc_attached: bool,
     /// The root is an engine's own directory: mount points are made wherever it says, as it expects.
@@ -100,7 +100,7 @@ impl<'a> Context<'a> {
             root_device: 0,
             own_ram: [0; 64],
             own_ram_count: 0,
-            walls: [0; 16],
+            walls: Vec::with_capacity(plan.steps.len()),
             proc_attached: false,
             as_written: false,
             found: None,
@@ -120,8 +120,9 @@ impl<'a> Context<'a> {
 
     /// Remembers a mount of donjon's own in `/proc`, `/dev` or `/sys`.
     pub fn remember_wall(&mut self, id: u64) {
-        if let Some(place) = self.walls.iter_mut().find(|place| **place == 0) {
-            *place = id;
+        // There is room for one of each step, and so for all: the child never grows it.
+        if self.walls.len() < self.walls.capacity() {
+            self.walls.push(id);
         }
     }
 
@@ -295,7 +296,7 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::Exec => Err(program::exec(ctx)),
         Op::AwaitHooks => lifecycle::await_hooks(ctx),
         Op::Hook(hook) => lifecycle::run_hook(ctx, hook),
-        Op::AwaitStart => lifecycle::await_start(ctx),
+        Op::AwaitStart { keep } => lifecycle::await_start(ctx, *keep),
         Op::ByParent(_) => Ok(()),
         Op::StartPropagation(propagation) => rootfs::in_place::start_propagation(ctx, *propagation),
         Op::ProcOrCallers { group } => mounts::handle::proc_or_callers(ctx, group),

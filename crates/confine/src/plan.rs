@@ -197,7 +197,7 @@ pub enum Op {
     // hooks, and what else waits for somebody outside
     AwaitHooks,
     Hook(lifecycle::HookStep),
-    AwaitStart,
+    AwaitStart { keep: u32 },
     // what an engine's specification asks for, and donjon's own never does
     ByParent(outside::Work),
     StartPropagation(mounts::table::Propagation),
@@ -469,6 +469,15 @@ impl Plan {
     /// The limit of processes and threads that the user namespace holds.
     pub fn process_limit(&self) -> Option<u64> {
         self.pids_limit
+    }
+
+    /// The first descriptor that is not passed on to the program.
+    pub(crate) fn first_closed(&self) -> u32 {
+        let closing = self.steps.iter().find_map(|s| match s.op {
+            Op::CloseDescriptors { keep } => Some(keep),
+            _ => None,
+        });
+        closing.unwrap_or(3)
     }
 
     /// Whether a small init stays as pid 1.

@@ -16,7 +16,7 @@ use crate::child::{self, Context, Opened};
 use crate::error::StartError;
 use crate::hooks::Hooks;
 use crate::idmap;
-use crate::layers::{namespaces, net_devices};
+use crate::layers::{descriptors, namespaces, net_devices};
 use crate::outside;
 use crate::plan::{IdMaps, Layer, Links, Op, Plan, Step};
 
@@ -81,7 +81,7 @@ pub struct Given<'a> {
     pub prepare: Option<Act<'a, ()>>,
     /// A listening socket where `start` connects to, for a plan that waits for it.
     pub start: Option<BorrowedFd<'a>>,
-    /// Descriptors that it is not to have even while it makes its mounts: a lock that it would hold (R6).
+    /// Descriptors that it is not to have, whatever their numbers: a lock that it would hold (R6).
     pub withheld: &'a [BorrowedFd<'a>],
 }
 
@@ -123,6 +123,15 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
         namespaces: &namespaces,
         start,
     };
+    // What the child works with; everything else that is open here it closes at once (R6).
+    let first_closed = plan.first_closed();
+    let mut kept: Vec<u32> = [Some(theirs.as_fd()), start, opened.target, opened.network]
+        .into_iter()
+        .flatten()
+        .chain(stdio.into_iter().flatten())
+        .chain(namespaces.iter().map(|(_, fd)| fd.as_fd()))
+        .map(|fd| descriptors::number(&fd))
+        .collect();
     let mut ctx = Context::new(opened, plan, &hooks);
     let (pid, pidfd) = donjon_sys::clone::clone3(plan.clone_flags, cgroup, || {
         withheld.iter().for_each(|fd| donjon_sys::process::close_copy(*fd));
@@ -130,6 +139,9 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
         donjon_sys::process::close_copy(ours.as_fd());
         if let Some((_, outer)) = &network {
             donjon_sys::process::close_copy(outer.as_fd());
+        }
+        if hooks.protects("own-descriptors") && descriptors::close_others(first_closed, &mut kept).is_err() {
+            return 125;
         }
         child::walk(plan.steps(), 0, &mut ctx)
     })
@@ -148,6 +160,10 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
                 withheld.iter().for_each(|fd| donjon_sys::process::close_copy(*fd));
                 donjon_sys::process::close_copy(ours.as_fd());
                 donjon_sys::process::close_copy(inner.as_fd());
+                let mut kept = [descriptors::number(&pidfd), descriptors::number(&outer)];
+                if descriptors::close_others(3, &mut kept).is_err() {
+                    return 125;
+                }
                 beside::make(pidfd.as_fd(), settings, user, outer.as_fd())
             });
             // Without the second process its channel ends, and the first fails where it waits for it.
@@ -172,7 +188,8 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
         .and_then(|()| confined.go());
         if let Err(error) = ready {
             confined.kill_and_reap();
-            return Err(error);
+            // It may have failed itself, and not be there any more to be let go: then that is what is told.
+            return Err(confined.last_word(plan).unwrap_or(error));
         }
     }
     Ok(confined)
@@ -351,7 +368,23 @@ impl Confined {
     fn kill_and_reap(&mut self) {
         (self.guard, self.maker) = (None, None);
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
-        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+        if waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED).is_err() {
+            // Another's child, as it is for `start`: its parent reaps it, and this one waits for its end.
+            let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+            let mut ended = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
+            let _ = rustix::event::poll(&mut ended, Some(&limit));
+        }
+    }
+
+    /// The failure that a process which has ended reported, if it did.
+    fn last_word(&self, plan: &Plan) -> Option<StartError> {
+        rustix::io::ioctl_fionbio(&self.channel, true).ok()?;
+        while let Ok(Some((kind, step, errno, _))) = channel::receive(self.channel.as_fd()) {
+            if kind == message::FAILED {
+                return Some(self.failed(plan, usize::from(step), Errno::from_raw_os_error(errno)));
+            }
+        }
+        None
     }
 
     /// A failed step in words.

@@ -155,7 +155,7 @@ impl fmt::Display for Op {
             Op::Exec => write!(f, "execute"),
             Op::AwaitHooks => write!(f, "wait until the hooks outside have run"),
             Op::Hook(hook) => write!(f, "run the hook {}", text(&hook.path)),
-            Op::AwaitStart => write!(f, "wait for start"),
+            Op::AwaitStart { .. } => write!(f, "wait for start"),
             Op::ByParent(work) => write!(f, "the parent: {work}"),
             Op::StartPropagation(propagation) => {
                 write!(

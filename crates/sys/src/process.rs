@@ -262,6 +262,15 @@ pub fn close_from(first: u32) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Closes the descriptors from `first` to `last`, whoever owns them: for a child of `clone3`, where what belongs to the
+/// parent is not to come along. See `man 2 close_range`.
+pub fn close_between(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: takes numbers only. In the child nobody uses these again: the owners' copies end with exec or exit,
+    // without a destructor.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) })?;
+    Ok(())
+}
+
 /// Blocks every signal of this thread, so that [`next_signal`] gets them.
 pub fn block_signals() -> Result<(), Errno> {
     let all = u64::MAX;

@@ -2,9 +2,13 @@
 //!
 //! **Stops**: the escape through a descriptor that was left open (a host directory, the runtime's own state, the
 //! cgroup tree). Everything above standard error is marked close-on-exec in one call, whatever it is and wherever
-//! it came from.
+//! it came from. And what is the host's is closed long before: at its first instruction the process lets go of everything
+//! that its maker had open and that it does not work with, and while it waits for `start` it holds nothing but the socket
+//! that it waits at. A neighbour who may trace it finds no directory of the host in it.
 //!
 //! **Can't stop**: what standard input, output and error themselves are. Without `-t` they are the caller's.
+
+use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
 
@@ -51,6 +55,24 @@ pub(crate) fn stdio_owner(uid: u32) -> Result<(), Errno> {
 /// The last step before the filter: descriptors from `keep` on go.
 pub(crate) fn plan_close(keep: u32, draft: &mut Draft) {
     draft.add(Layer::Descriptors, "", Op::CloseDescriptors { keep });
+}
+
+/// Closes everything but the descriptors below `first` and those of `kept`, which is sorted on the way. Allocates nothing.
+pub(crate) fn close_others(first: u32, kept: &mut [u32]) -> Result<(), Errno> {
+    kept.sort_unstable();
+    let mut from = first;
+    for fd in kept.iter().copied().filter(|fd| *fd >= first) {
+        if fd > from {
+            donjon_sys::process::close_between(from, fd - 1)?;
+        }
+        from = fd + 1;
+    }
+    donjon_sys::process::close_between(from, u32::MAX)
+}
+
+/// The number of a descriptor, for [`close_others`].
+pub(crate) fn number(fd: &impl AsFd) -> u32 {
+    fd.as_fd().as_raw_fd().unsigned_abs()
 }
 
 /// Puts the caller's three descriptors in their places.

@@ -7,8 +7,8 @@
 //!
 //! **The attacks**: the container makes a hook wait for ever, or a hook inherits a descriptor of the host and passes it
 //! on. **The defence**: a hook has a time limit if the engine gave it one, gets standard input, output and error alone,
-//! and default signals. And the process that waits for `start` can't be looked into, holds no lock and no state
-//! directory, and listens to a socket that lies where the caller alone can reach it.
+//! and default signals. And the process that waits for `start` can't be looked into, holds no descriptor but those of the
+//! program, the states that its hooks read, and a socket that lies where the caller alone can reach it.
 //!
 //! **Can't stop**: a hook of the container's side that executes a file of the image. The engine named it.
 
@@ -25,6 +25,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use crate::channel::{self, message};
 use crate::child::Context;
 use crate::error::SpecError;
+use crate::layers::descriptors;
 use crate::plan::{Draft, Layer, Op};
 
 /// A hook that the child runs.
@@ -137,10 +138,10 @@ fn has_start_hooks(spec: &Spec) -> bool {
     spec.hooks().as_ref().is_some_and(|h| h.start_container().iter().flatten().next().is_some())
 }
 
-/// The steps right before the program.
-pub(crate) fn plan_start(spec: &Spec, waits: bool, draft: &mut Draft) -> Result<(), SpecError> {
-    if waits {
-        draft.add(Layer::Program, "", Op::AwaitStart);
+/// The steps right before the program; `waits` is the first descriptor that is not passed on, if `start` is waited for.
+pub(crate) fn plan_start(spec: &Spec, waits: Option<u32>, draft: &mut Draft) -> Result<(), SpecError> {
+    if let Some(keep) = waits {
+        draft.add(Layer::Program, "", Op::AwaitStart { keep });
     }
     let hooks = spec.hooks().as_ref().and_then(|h| h.start_container().as_ref());
     for (i, entry) in hooks.into_iter().flatten().enumerate() {
@@ -221,10 +222,19 @@ fn wait(pid: Pid, pidfd: BorrowedFd<'_>, seconds: Option<u32>) -> Result<(), Err
 
 /// Tells the parent that the container is created, lets go of it, and waits for `start`, whose connection takes the
 /// place of the parent's channel.
-pub(crate) fn await_start(ctx: &mut Context<'_>) -> Result<(), Errno> {
+pub(crate) fn await_start(ctx: &mut Context<'_>, keep: u32) -> Result<(), Errno> {
     let listener = ctx.from.start.ok_or(Errno::BADF)?;
     ctx.send(message::CREATED, 0, 0, None)?;
-    donjon_sys::process::close_copy(ctx.from.channel);
+    if ctx.protects("own-descriptors") {
+        // It may wait for long, and with neighbours: nothing is left to be taken from it (R6).
+        let mut kept = [descriptors::number(&listener); 3];
+        for (place, state) in kept.iter_mut().skip(1).zip(ctx.states.iter().flatten()) {
+            *place = descriptors::number(state);
+        }
+        descriptors::close_others(keep, &mut kept)?;
+    } else {
+        donjon_sys::process::close_copy(ctx.from.channel);
+    }
     loop {
         let connection = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
             Ok(connection) => connection,

@@ -20,6 +20,7 @@ use rustix::mount::UnmountFlags;
 
 use crate::child::Context;
 use crate::error::SpecError;
+use crate::layers::mounts::may_follow;
 use crate::layers::mounts::table::{self, MS_PRIVATE, MS_SHARED, MS_SLAVE, Propagation};
 use crate::plan::{Draft, Layer, Op, Slot};
 use crate::resolve;
@@ -109,7 +110,8 @@ pub(crate) fn root_in_place(ctx: &mut Context<'_>, source: usize) -> Result<(), 
 pub(crate) fn make_working_directory(ctx: &Context<'_>, path: &std::ffi::CStr) -> Result<(), Errno> {
     let root = ctx.slots.get(Slot::ROOT)?;
     match resolve::in_root(root, path, OFlags::PATH | OFlags::DIRECTORY) {
-        Err(Errno::NOENT) => make(ctx, root, path, Kind::Dir, true).map(drop),
+        // Below /dev, where it was named, it is made without following anything.
+        Err(Errno::NOENT) => make(ctx, root, path, Kind::Dir, may_follow(path)).map(drop),
         // Whoever the program is may reach it; this process need not.
         Err(Errno::ACCESS) => Ok(()),
         other => other.map(drop),
