@@ -232,10 +232,12 @@ pub fn write_pid(file: &Path, pid: Pid) -> Result<(), OciError> {
     let new = file.with_file_name(format!(".{name}.donjon"));
     let flags = rustix::fs::OFlags::WRONLY
         | rustix::fs::OFlags::CREATE
-        | rustix::fs::OFlags::TRUNC
+        | rustix::fs::OFlags::EXCL
         | rustix::fs::OFlags::NOFOLLOW
         | rustix::fs::OFlags::CLOEXEC;
     let write = || -> Result<(), Errno> {
+        // What lies at that name is a creation's that was cut off, or somebody's who waits to own the file: never written to.
+        let _ = rustix::fs::unlink(&new);
         let open = rustix::fs::openat(rustix::fs::CWD, &new, flags, rustix::fs::Mode::from_raw_mode(0o644))?;
         write_all(open.as_fd(), pid.as_raw_nonzero().to_string().as_bytes())?;
         rustix::fs::rename(&new, file)

@@ -41,7 +41,7 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<Option<OciError>, 
         return Err(OciError::Status { id: id.to_string(), status: status.word(), action: "delete" });
     }
     end(id, &record)?;
-    if let Some(group) = record.group()? {
+    if let Some(mut group) = record.group()? {
         // Without a pid namespace of its own, and after exec, there may be more than the first one.
         group.signal_all(Signal::KILL.as_raw())?;
         group.remove()?;

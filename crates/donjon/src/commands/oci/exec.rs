@@ -4,7 +4,7 @@ use donjon_runtime::oci::bundle::read_json;
 use donjon_runtime::oci::exec::{Execution, Target, exec as execute};
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
-use super::{listen_fds, store_of};
+use super::{are_open, listen_fds, store_of};
 use crate::args::ExecArgs;
 use crate::args::globals::Globals;
 use crate::commands::Failure;
@@ -28,6 +28,7 @@ fn run(args: ExecArgs, globals: &Globals) -> Result<u8, Failure> {
         ..Execution::default()
     };
     execution.options.preserve_fds = args.oci.preserve_fds.saturating_add(listen_fds().unwrap_or(0));
+    are_open(execution.options.preserve_fds)?;
     let target = Target::open(&store_of(globals, &args.container)?, &execution)?;
     let process = match &args.oci.process {
         Some(file) => read_json(file)?,

@@ -138,14 +138,18 @@ fn with_listen_fds(mut creation: Creation) -> Result<Creation, Failure> {
         creation.listen_fds = count;
         creation.options.preserve_fds = creation.options.preserve_fds.saturating_add(count);
     }
-    // The first descriptors after standard error: what does not exist can't be passed on.
-    for n in 0..creation.options.preserve_fds {
-        let open = rustix::fs::stat(format!("/proc/self/fd/{}", n + 3)).is_ok();
-        if !open {
-            return Err(Failure::new(format!("--preserve-fds: descriptor {} is not open", n + 3)));
+    are_open(creation.options.preserve_fds)?;
+    Ok(creation)
+}
+
+/// Refuses to pass on descriptors after standard error that do not exist: donjon's own would get their numbers.
+pub fn are_open(count: u32) -> Result<(), Failure> {
+    for n in 3..count.saturating_add(3) {
+        if rustix::fs::stat(format!("/proc/self/fd/{n}")).is_err() {
+            return Err(Failure::new(format!("--preserve-fds: descriptor {n} is not open")));
         }
     }
-    Ok(creation)
+    Ok(())
 }
 
 /// How many sockets systemd passed in.
