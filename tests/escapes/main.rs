@@ -3,6 +3,8 @@
 //! An attack must fail against the released binary and against the hooked one, and must *succeed* against the
 //! hooked one with the protection switched off: a test that passes both ways tests nothing.
 
+mod bundle_paths;
+mod bundle_processes;
 mod calls;
 mod descriptors;
 mod fail_closed;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use donjon_tests::World;
 
 /// A directory of the host's that must stay as it is, with one file in it.
-fn treasure(world: &World) -> String {
+pub(crate) fn treasure(world: &World) -> String {
     world.dir("treasure");
     world.file("treasure/crown", "gold");
     world.path("treasure")
@@ -14,7 +14,7 @@ fn treasure(world: &World) -> String {
 
 /// Nothing was added to the treasure, nothing changed.
 #[track_caller]
-fn assert_untouched(world: &World) {
+pub(crate) fn assert_untouched(world: &World) {
     assert_eq!(world.names("treasure"), ["crown"]);
     assert_eq!(world.read("treasure/crown"), "gold");
 }

@@ -147,7 +147,7 @@ fn limits_are_written_and_the_group_is_gone_afterwards() {
     until("the shell's child is in the group", || group.cgroup.pids().len() == 2);
     assert!(group.cgroup.pids().contains(&pid));
     let text = serde_json::to_string(group.cgroup.record()).expect("a record");
-    let again = Cgroup::open(&serde_json::from_str(&text).expect("a record")).expect("the group");
+    let mut again = Cgroup::open(&serde_json::from_str(&text).expect("a record")).expect("the group");
     assert_eq!(again.pids(), group.cgroup.pids());
     drop(group);
     assert_eq!(left("limits"), Vec::<PathBuf>::new());

@@ -108,8 +108,13 @@ impl<'w> Bundle<'w> {
 
     /// `donjon run --bundle` of it.
     pub fn run(&self, id: &str) -> Run<'w> {
+        self.run_with(&[], id)
+    }
+
+    /// The same with further options.
+    pub fn run_with(&self, options: &[&str], id: &str) -> Run<'w> {
         self.apart(&id.replace('/', "_"));
-        self.world.donjon(&["run", "--bundle", &self.path(), id])
+        self.world.donjon(&[&["run", "--bundle", &self.path()][..], options, &[id]].concat())
     }
 
     /// `donjon create --bundle` of it. Its output goes to a file of the test, as the container keeps its streams.

@@ -22,6 +22,7 @@ pub enum Binary {
 pub struct Run<'w> {
     world: &'w World,
     binary: Binary,
+    copied: bool,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     stdin: Option<Vec<u8>>,
@@ -51,6 +52,7 @@ impl<'w> Run<'w> {
         Self {
             world,
             binary,
+            copied: false,
             arguments: arguments.iter().map(|a| a.to_string()).collect(),
             environment: world.environment(),
             stdin: None,
@@ -81,6 +83,12 @@ impl<'w> Run<'w> {
     /// Uses the hooked build and lets the child end without a word before this step.
     pub fn dying_at(self, step: usize) -> Self {
         self.hooked().env("DONJON_TEST_DIE_STEP", &step.to_string())
+    }
+
+    /// Uses a copy of the binary in the test's own directory: one that an attack may open for writing.
+    pub fn copied(mut self) -> Self {
+        self.copied = true;
+        self
     }
 
     /// Adds a variable to donjon's own environment.
@@ -146,10 +154,17 @@ impl<'w> Run<'w> {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let program = match self.binary {
+        let mut program = match self.binary {
             Binary::Released => told("DONJON_TEST_BINARY"),
             Binary::Hooked => told("DONJON_TEST_HOOKED"),
         };
+        if self.copied {
+            let copy = self.world.path(&format!("donjon-{:?}", self.binary));
+            if !std::path::Path::new(&copy).exists() {
+                std::fs::copy(&program, &copy).expect("a copy of donjon");
+            }
+            program = copy;
+        }
         let mut command = Command::new(program);
         command.args(&self.arguments).env_clear().envs(self.environment.iter().cloned());
         command.current_dir(self.directory.clone().unwrap_or_else(|| self.world.path("work")));

@@ -61,6 +61,16 @@ impl World {
         Self::new(Who::Root, 0, 0)
     }
 
+    /// A world of the ordinary user, and one of root where root runs the tests.
+    pub fn each() -> Vec<Self> {
+        if is_root() { vec![Self::ordinary(), Self::root()] } else { vec![Self::ordinary()] }
+    }
+
+    /// A world of root, for an attack that only root's containers are open to; none where another runs the tests.
+    pub fn root_if_allowed() -> Option<Self> {
+        is_root().then(Self::root)
+    }
+
     fn new(who: Who, uid: u32, gid: u32) -> Self {
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = PathBuf::from(format!("/tmp/donjon-world-{}-{n}w", std::process::id()));

@@ -43,7 +43,7 @@ fn waiting() -> Child {
         .expect("a shell")
 }
 
-fn end(cgroup: &Cgroup, mut child: Child) {
+fn end(cgroup: &mut Cgroup, mut child: Child) {
     cgroup.signal_all(libc::SIGKILL).expect("the end of its processes");
     let _ = child.wait();
     cgroup.remove().expect("the group is removed");
@@ -114,8 +114,8 @@ fn a_scope_has_its_limits_and_is_gone_afterwards() {
     assert!(reload.arg("daemon-reload").status().expect("systemctl").success());
     assert_eq!((read(&cgroup, limit), read(&cgroup, "pids.max")), ("33554432".into(), "40".into()));
     let record = serde_json::to_string(cgroup.record()).expect("a record");
-    let again = Cgroup::open(&serde_json::from_str(&record).expect("a record")).expect("the group");
-    end(&again, child);
+    let mut again = Cgroup::open(&serde_json::from_str(&record).expect("a record")).expect("the group");
+    end(&mut again, child);
     assert!(!place.exists(), "{} stays", place.display());
     assert_eq!(shown(&scope, "LoadState"), "not-found");
     again.remove().expect("what is gone is removed");
@@ -133,7 +133,7 @@ fn a_unit_that_is_there_is_refused() {
     assert_eq!(first.pids(), [a.id() as i32], "the refusal touched the other's group");
     let _ = b.kill();
     let _ = b.wait();
-    end(&first, a);
+    end(&mut first, a);
 }
 
 #[test]

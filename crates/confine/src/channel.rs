@@ -65,12 +65,16 @@ pub(crate) type Message = (u8, u16, i32, Option<OwnedFd>);
 pub(crate) fn receive(channel: BorrowedFd<'_>) -> Result<Option<Message>, Errno> {
     let mut bytes = [0u8; message::LENGTH];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut reset = false;
     loop {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut iov = [rustix::io::IoSliceMut::new(&mut bytes)];
         let received =
             match rustix::net::recvmsg(channel.as_fd(), &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Err(Errno::INTR) => continue,
+                // The other side ended before it read everything. What it had said before is still there, once: the
+                // error is told first.
+                Err(Errno::CONNRESET) if !std::mem::replace(&mut reset, true) => continue,
                 Err(Errno::CONNRESET) => return Ok(None),
                 other => other?,
             };

@@ -188,7 +188,8 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
         .and_then(|()| confined.go());
         if let Err(error) = ready {
             confined.kill_and_reap();
-            return Err(error);
+            // It may have failed itself, and not be there any more to be let go: then that is what is told.
+            return Err(confined.last_word(plan).unwrap_or(error));
         }
     }
     Ok(confined)
@@ -373,6 +374,17 @@ impl Confined {
             let mut ended = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
             let _ = rustix::event::poll(&mut ended, Some(&limit));
         }
+    }
+
+    /// The failure that a process which has ended reported, if it did.
+    fn last_word(&self, plan: &Plan) -> Option<StartError> {
+        rustix::io::ioctl_fionbio(&self.channel, true).ok()?;
+        while let Ok(Some((kind, step, errno, _))) = channel::receive(self.channel.as_fd()) {
+            if kind == message::FAILED {
+                return Some(self.failed(plan, usize::from(step), Errno::from_raw_os_error(errno)));
+            }
+        }
+        None
     }
 
     /// A failed step in words.

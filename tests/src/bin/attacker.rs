@@ -42,6 +42,8 @@ fn main() {
         ["abstract-listen", name] => abstract_listen(name),
         ["abstract-connect", name] => abstract_connect(name),
         ["images", seconds] => images(parse(seconds)),
+        ["overwrite-image", seconds] => overwrite_image(parse(seconds)),
+        ["steal-descriptor", seconds] => steal_descriptor(parse(seconds)),
         ["loop", "getppid", rounds] => rate(parse(rounds), || raw(libc::SYS_getppid, [0; 6])),
         ["loop", "ioctl", rounds] => {
             rate(parse(rounds), || raw(libc::SYS_ioctl, [-1, libc::TCGETS as i64, 0, 0, 0, 0]))
@@ -357,6 +359,60 @@ fn images(seconds: i64) {
             if target.contains("donjon") && open(&path, libc::O_RDONLY).is_ok() {
                 println!("in {target}");
                 exit(0);
+            }
+        }
+    }
+    println!("refused");
+    exit(1);
+}
+
+/// CVE-2019-5736: holds the image of every donjon that is seen here, and opens it for writing when no donjon runs from it
+/// any more. One is told by its size: busybox and this program are smaller.
+fn overwrite_image(seconds: i64) {
+    const LEAST: u64 = 3 << 20;
+    let end = Instant::now() + Duration::from_secs(seconds as u64);
+    println!("watching");
+    let mut held: Vec<(u64, fs::File)> = Vec::new();
+    let mut last = String::from("nothing was found");
+    while Instant::now() < end {
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Ok(file) = fs::File::open(entry.path().join("exe")) else { continue };
+            let Ok(data) = file.metadata() else { continue };
+            let inode = std::os::unix::fs::MetadataExt::ino(&data);
+            if data.len() > LEAST && held.iter().all(|(known, _)| *known != inode) {
+                println!("found");
+                held.push((inode, file));
+            }
+        }
+        for (_, file) in &held {
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+            match open(&path, libc::O_WRONLY) {
+                Ok(_) => verdict(Ok(0)),
+                Err(errno) => last = name_of(errno),
+            }
+        }
+    }
+    println!("refused {last}");
+    exit(1);
+}
+
+/// Looks for a directory of the host among the descriptors of every other process here, and opens it.
+fn steal_descriptor(seconds: i64) {
+    let end = Instant::now() + Duration::from_secs(seconds as u64);
+    println!("watching");
+    while Instant::now() < end {
+        for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = process.file_name().to_string_lossy().parse::<u32>();
+            if pid.map_or(true, |pid| pid == std::process::id()) {
+                continue;
+            }
+            for fd in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
+                if fs::metadata(fd.path()).is_ok_and(|data| data.is_dir()) && fs::read_dir(fd.path()).is_ok()
+                {
+                    let name = fs::read_link(fd.path()).unwrap_or_default();
+                    println!("in {}", name.display());
+                    exit(0);
+                }
             }
         }
     }

@@ -200,7 +200,6 @@ fn range(policy: &Policy, host: &Host, ranges: &Ranges<'_>) -> Result<Option<(u3
 }
 
 fn launch(args: &RunArgs, policy: &Policy, spec: Spec, host: Host) -> Result<Launch, Failure> {
-    start::let_go_of_code();
     let plan = Plan::new(&spec, &host)?;
     let p = &policy.process;
     let stop_signal = match p.stop_signal.as_deref() {

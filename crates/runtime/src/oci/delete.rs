@@ -42,7 +42,7 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<Option<OciError>, 
     }
     end(id, &record)?;
     record.remove_planned_group();
-    if let Some(group) = record.group()? {
+    if let Some(mut group) = record.group()? {
         // Without a pid namespace of its own, and after exec, there may be more than the first one.
         group.signal_all(Signal::KILL.as_raw())?;
         group.remove()?;

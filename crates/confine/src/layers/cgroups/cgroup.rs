@@ -122,6 +122,8 @@ impl Cgroup {
                 let mut made = Vec::new();
                 let result = cgroup.make(wanted, location, &mut made).and_then(|()| cgroup.fill(wanted));
                 if let Err(error) = result {
+                    // Descriptors may be what is missing: those of the group make room for what takes it away.
+                    cgroup.dirs.clear();
                     undo(&mut made, 0);
                     return Err(error);
                 }
@@ -498,13 +500,17 @@ impl Cgroup {
 
     /// Removes the group with all groups in it, and systemd's unit. Its processes must have ended, or be about to: waits
     /// a little for the kernel to let go of the last one. What is gone already is removed.
-    pub fn remove(&self) -> Result<(), StartError> {
+    pub fn remove(&mut self) -> Result<(), StartError> {
         // A scope whose group is gone goes by itself, so only what stays of the group makes this an error.
         let stopped = self.record.unit.as_ref().map_or(Ok(()), |u| systemd::stop(u, self.record.rootless));
         let until = Instant::now() + Duration::from_secs(2);
-        for dir in &self.dirs {
+        // The descriptors are let go first: a caller that has no more of them must still be able to clean up.
+        let places: Vec<Place> = std::mem::take(&mut self.dirs).into_iter().map(|dir| dir.place).collect();
+        for place in &places {
+            let empty =
+                || tree::empty(resolve::no_symlinks(open_top(&place.top)?, &place.path, DIRECTORY)?.as_fd());
             loop {
-                let result = tree::empty(dir.fd.as_fd()).and_then(|()| remove_dir(&dir.place));
+                let result = empty().and_then(|()| remove_dir(place));
                 match result {
                     Ok(()) | Err(Errno::NOENT | Errno::NODEV) => break,
                     Err(Errno::BUSY) if Instant::now() < until => {
@@ -512,7 +518,7 @@ impl Cgroup {
                     }
                     Err(errno) => {
                         stopped?;
-                        let error = failed(format!("remove {}", dir.place.full().display()), errno);
+                        let error = failed(format!("remove {}", place.full().display()), errno);
                         return Err(match errno {
                             Errno::BUSY => error.hint("a process is still in it: donjon kill --all"),
                             _ => error,

@@ -371,7 +371,7 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &AsWritten) -> Result<(), Errno
                 set_parameters(&fs, &new.params)?;
                 rustix::mount::fsconfig_reconfigure(fs.as_fd())?;
             }
-            apply(&target, step)?;
+            apply(ctx, &target, step)?;
             ctx.mounted.changed(target.as_fd(), expected(step))
         }
     }
@@ -436,10 +436,10 @@ fn set_parameters(fs: &OwnedFd, params: &[(CString, Option<CString>)]) -> Result
 
 /// Gives a mount, detached or not, what its step says: attributes first, then those of the mounts below, then how it
 /// shares.
-pub(super) fn apply(mount: &OwnedFd, step: &AsWritten) -> Result<(), Errno> {
+pub(super) fn apply(ctx: &Context<'_>, mount: &OwnedFd, step: &AsWritten) -> Result<(), Errno> {
     for (change, recursive) in [(step.change, false), (step.below, true)] {
         if !change.is_empty() {
-            let change = SetAttr { set: change.set, clear: change.clear, propagation: 0 };
+            let change = SetAttr { set: ctx.weakened(change.set), clear: change.clear, propagation: 0 };
             mount_setattr(mount.as_fd(), c"", recursive, change, None)?;
         }
     }
@@ -474,7 +474,7 @@ pub(super) fn attach(
     target: &OwnedFd,
     step: &AsWritten,
 ) -> Result<(), Errno> {
-    apply(&mount, step)?;
+    apply(ctx, &mount, step)?;
     let id = rootfs::attach_expecting(ctx, &mount, target, expected(step))?;
     if !may_follow(&step.target) {
         ctx.remember_wall(id);
