@@ -22,7 +22,7 @@ use crate::layers::{
     program, rootfs,
 };
 use crate::outside;
-use crate::plan::{Draft, IdMaps, Layer, Op, Plan, Slot};
+use crate::plan::{Draft, IdMaps, Layer, Op, Plan, Slot, Step};
 
 /// What the command line of an OCI runtime adds to a bundle.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Options {
     pub no_pivot: bool,
     /// `--no-new-keyring`: the caller's session keyring stays.
     pub no_new_keyring: bool,
+    /// Its process is born in its cgroup: nothing that it does first waits for its parent.
+    pub born_in_group: bool,
     /// `--preserve-fds`: how many descriptors after standard error the program gets.
     pub preserve_fds: u32,
 }
@@ -77,6 +79,9 @@ impl Plan {
         mounts::plan_masks(spec, &mut draft)?;
         mounts::plan_seals(&mut draft);
         rootfs::plan_pivot(spec, &mut draft)?;
+        if options.born_in_group && id_maps == IdMaps::None {
+            wait_for_the_parent_here(&mut draft);
+        }
         Last { spec, ext: &ext, process, host, id_maps: &id_maps, options, further: false }
             .plan(&mut draft)?;
         Ok(Plan {
@@ -136,6 +141,20 @@ impl Plan {
             cgroup: None,
             notes: draft.notes,
         })
+    }
+}
+
+/// Moves the step at which the parent is waited for to this place, so that both work at once, unless a step before it
+/// needs something of the parent's: a mount, its hooks, or the network devices that it moves in.
+fn wait_for_the_parent_here(draft: &mut Draft) {
+    let waits = |step: &Step| matches!(step.op, Op::AwaitParent { .. });
+    let needs = |step: &Step| {
+        step.mount_of_parent().is_some() || matches!(step.op, Op::AwaitHooks | Op::NetDevices(_))
+    };
+    let needed = draft.steps.iter().any(needs);
+    if let (false, Some(at)) = (needed, draft.steps.iter().position(waits)) {
+        let step = draft.steps.remove(at);
+        draft.steps.push(step);
     }
 }
 

@@ -95,6 +95,33 @@ impl Step {
     pub(crate) fn new(layer: Layer, field: impl Into<String>, op: Op) -> Self {
         Self { layer, field: field.into(), op }
     }
+
+    /// The mount that the parent has to make for this step, if it is such a one.
+    pub(crate) fn mount_of_parent(&self) -> Option<idmap::Wanted<'_>> {
+        use mounts::as_written::{AsWritten, IdMap, Thing};
+        let container = |source: usize, recursive: bool| idmap::Wanted {
+            source,
+            recursive,
+            idmap: Some((&IdMap::Container, recursive)),
+        };
+        match &self.op {
+            Op::Overlay { source, idmap: true, .. } => Some(container(*source, false)),
+            Op::BindRoot { source, idmap: true } => Some(container(*source, true)),
+            Op::Mount(mounts::MountStep {
+                what: mounts::What::Bind { source, recursive, idmap: true },
+                ..
+            }) => Some(container(*source, *recursive)),
+            Op::MountAsWritten(AsWritten {
+                thing: Thing::Bind { source, recursive, by_parent: Some(by_parent), .. },
+                ..
+            }) => Some(idmap::Wanted {
+                source: *source,
+                recursive: *recursive,
+                idmap: by_parent.idmap.as_ref().map(|(map, recursive)| (map, *recursive)),
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// A place in the child's table of descriptors.
@@ -492,29 +519,7 @@ impl Plan {
 
     /// Mounts that the parent has to make, because only it may or because it must be done where the host's mounts are.
     pub(crate) fn made_by_parent(&self) -> impl Iterator<Item = idmap::Wanted<'_>> + '_ {
-        use mounts::as_written::{AsWritten, IdMap, Thing};
-        let container = |source: usize, recursive: bool| idmap::Wanted {
-            source,
-            recursive,
-            idmap: Some((&IdMap::Container, recursive)),
-        };
-        self.steps.iter().filter_map(move |step| match &step.op {
-            Op::Overlay { source, idmap: true, .. } => Some(container(*source, false)),
-            Op::BindRoot { source, idmap: true } => Some(container(*source, true)),
-            Op::Mount(mounts::MountStep {
-                what: mounts::What::Bind { source, recursive, idmap: true },
-                ..
-            }) => Some(container(*source, *recursive)),
-            Op::MountAsWritten(AsWritten {
-                thing: Thing::Bind { source, recursive, by_parent: Some(by_parent), .. },
-                ..
-            }) => Some(idmap::Wanted {
-                source: *source,
-                recursive: *recursive,
-                idmap: by_parent.idmap.as_ref().map(|(map, recursive)| (map, *recursive)),
-            }),
-            _ => None,
-        })
+        self.steps.iter().filter_map(Step::mount_of_parent)
     }
 
     pub(crate) fn needs_parent(&self) -> bool {

@@ -82,8 +82,9 @@ pub fn create(store: &Store, creation: &Creation, host: &Host) -> Result<Made, O
     }
     let terminal = bundle.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
     console::check(terminal, creation.detached, creation.console_socket.as_deref())?;
-    let plan = Plan::of_bundle(&bundle.spec, host, &creation.options)?;
     let wanted = Wanted::plan(&bundle.spec, &creation.id, creation.cgroups, &Hierarchies::probe())?;
+    let options = Options { born_in_group: wanted.is_birthplace(), ..creation.options.clone() };
+    let plan = Plan::of_bundle(&bundle.spec, host, &options)?;
     own_image::protect(&bundle.spec, false)?;
     let entry = store.create(&creation.id)?;
     let mut record = Record::new(
@@ -100,8 +101,9 @@ pub fn create(store: &Store, creation: &Creation, host: &Host) -> Result<Made, O
     }
     let mut notes = bundle.notes;
     notes.extend_from_slice(plan.notes());
-    let made = Cgroup::create(&wanted).map_err(OciError::from).and_then(|mut group| {
-        let filled = fill(&entry, &mut record, &bundle.spec, &plan, &mut group, creation);
+    let made = Cgroup::create_for_birth(&wanted).map_err(OciError::from).and_then(|mut group| {
+        let of = (&wanted, &mut group);
+        let filled = fill(&entry, &mut record, &bundle.spec, &plan, of, creation);
         if filled.is_err() {
             let _ = group.remove();
         }
@@ -123,7 +125,7 @@ fn fill(
     record: &mut Record,
     spec: &Spec,
     plan: &Plan,
-    group: &mut Cgroup,
+    (wanted, group): (&Wanted, &mut Cgroup),
     creation: &Creation,
 ) -> Result<(Confined, Handover), OciError> {
     entry.write_config(spec)?;
@@ -147,7 +149,8 @@ fn fill(
         };
         record.init =
             Some(Identity::of(pid).map_err(fail("read the start time of the container's process"))?);
-        entry.write_record(record).map_err(|e| StartError::of_program(e.to_string(), None))
+        entry.write_record(record).map_err(|e| StartError::of_program(e.to_string(), None))?;
+        group.allow_devices_of(wanted)
     };
     let given = Given {
         prepare: Some(&mut prepare),

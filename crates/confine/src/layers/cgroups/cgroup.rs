@@ -100,6 +100,19 @@ impl Cgroup {
     /// A group that is there already is used if it is empty. One with processes, or frozen, is refused: two containers
     /// in one group would end together, and a process born in a frozen group never runs.
     pub fn create(wanted: &Wanted) -> Result<Self, StartError> {
+        let mut cgroup = Self::create_for_birth(wanted)?;
+        match cgroup.allow_devices_of(wanted) {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                let _ = cgroup.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// The same without the list of devices where the container's process is born in the group: making that list takes the
+    /// kernel long, and may be done while the process makes its mounts ([`Cgroup::allow_devices_of`]).
+    pub fn create_for_birth(wanted: &Wanted) -> Result<Self, StartError> {
         let mut cgroup = Self {
             record: Record {
                 driver: wanted.options.driver,
@@ -272,10 +285,18 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Puts the list of devices in force that [`Cgroup::create_for_birth`] left out.
+    pub fn allow_devices_of(&mut self, wanted: &Wanted) -> Result<(), StartError> {
+        match wanted.resources.rules().filter(|_| self.birthplace().is_some()) {
+            Some(rules) => self.allow_devices(rules),
+            None => Ok(()),
+        }
+    }
+
     /// Sets what is wanted in a group that is made.
     fn fill(&mut self, wanted: &Wanted) -> Result<(), StartError> {
         self.set(&wanted.settings, wanted.options.best_effort)?;
-        if let Some(rules) = wanted.resources.rules() {
+        if let Some(rules) = wanted.resources.rules().filter(|_| self.birthplace().is_none()) {
             self.allow_devices(rules)?;
         }
         if let Some(owner) = wanted.owner {

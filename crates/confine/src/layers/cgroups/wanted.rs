@@ -145,6 +145,11 @@ impl Wanted {
         self.placement == Placement::Nowhere
     }
 
+    /// Whether the container's process is born in the group, and not put into it.
+    pub fn is_birthplace(&self) -> bool {
+        self.hierarchies.version == Version::V2 && matches!(self.placement, Placement::At(_))
+    }
+
     /// What is made, for a person.
     pub fn in_words(&self) -> String {
         let limits: Vec<String> = self.settings.iter().map(|s| format!("{}={}", s.file, s.value)).collect();
