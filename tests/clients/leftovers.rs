@@ -11,6 +11,7 @@ use crate::house::{Client, Engine};
 for_engines!([podman, rootless, docker] {
     nothing_is_left_of_a_container,
     nothing_is_left_of_a_container_that_could_not_start,
+    nothing_is_left_of_a_container_whose_monitor_was_killed,
 });
 
 /// Everything on the machine whose name has this id in it.
@@ -65,5 +66,29 @@ fn nothing_is_left_of_a_container_that_could_not_start(engine: Engine) {
         container.go(&["start"]).fails();
         container.go(&["rm", "-f"]).succeeds();
         nothing_left(client, &id);
+    });
+}
+
+fn nothing_is_left_of_a_container_whose_monitor_was_killed(engine: Engine) {
+    engine.each(|client| {
+        for _ in 0..3 {
+            let container = client.idle(&[]);
+            let id = container.told("{{.Id}}");
+            let pid = container.told("{{.State.Pid}}");
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
+            let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent");
+            let monitor: i32 = parent.trim().parse().expect("a number");
+            // SAFETY: a signal to the engine's process above the container that this test made.
+            assert_eq!(unsafe { libc::kill(monitor, libc::SIGKILL) }, 0);
+            // The engine may be cleaning up by itself at the same time.
+            let mut last = String::new();
+            let removed = eventually(20, || {
+                let run = container.go(&["rm", "-f"]);
+                last = run.stderr.clone();
+                run.code == 0 || last.to_lowercase().contains("no such container")
+            });
+            assert!(removed, "{client:?}: {last}");
+            nothing_left(client, &id);
+        }
     });
 }

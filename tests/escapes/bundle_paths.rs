@@ -8,7 +8,7 @@ use crate::paths::{assert_untouched, treasure};
 
 /// What a program does that looks for the host.
 const LOOK: &str = "ls -A / /proc/self /dev /etc /mnt 2>&1; \
-                    cat /crown /dev/crown /etc/crown /mnt/crown /work/crown crown 2>&1; \
+                    cat /crown /dev/crown /etc/crown /mnt/crown /job/crown crown 2>&1; \
                     touch /tmp/x /etc/x /dev/x /mnt/x 2>/dev/null; true";
 
 /// A bundle with a root of its own, which it may write to.
@@ -100,10 +100,10 @@ fn r2_a_destination_and_a_working_directory_of_a_bundle_may_be_links_and_stay_in
                 .link("mnt/up", format!("../../../../../../../..{treasure}"))
                 .link("mnt/file", format!("{treasure}/crown"))
                 .link("mnt/fd", "/proc/self/fd/7")
-                .link("work", &treasure);
+                .link("job", &treasure);
         };
         for destination in
-            ["/mnt/out", "/mnt/out/new", "/mnt/up/a/b", "/mnt/file", "/mnt/fd", "/work/../work/x"]
+            ["/mnt/out", "/mnt/out/new", "/mnt/up/a/b", "/mnt/file", "/mnt/fd", "/job/../job/x"]
         {
             for mount in [
                 bind(&work, destination, &[]),
@@ -119,7 +119,7 @@ fn r2_a_destination_and_a_working_directory_of_a_bundle_may_be_links_and_stay_in
             }
         }
         let cwds =
-            ["/work", "/work/new", "/mnt/up/new", "/proc/self/root/work", "/proc/1/root", "/proc/self/cwd"];
+            ["/job", "/job/new", "/mnt/up/new", "/proc/self/root/job", "/proc/1/root", "/proc/self/cwd"];
         let (mut bundle, root) = defaced(&world, "b");
         links(&root);
         for cwd in cwds {

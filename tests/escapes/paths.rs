@@ -24,7 +24,7 @@ pub(crate) fn assert_untouched(world: &World) {
 fn harmless(world: &World, image: &str, options: &[&str]) {
     let mut arguments = vec!["run", "--rm"];
     arguments.extend_from_slice(options);
-    let script = "ls -A / /proc/self /dev /etc /tmp 2>&1; cat /crown /tmp/crown /etc/crown /dev/crown /work/crown 2>&1; touch /tmp/x /etc/x /dev/x 2>/dev/null; pwd";
+    let script = "ls -A / /proc/self /dev /etc /tmp 2>&1; cat /crown /tmp/crown /etc/crown /dev/crown /job/crown 2>&1; touch /tmp/x /etc/x /dev/x 2>/dev/null; pwd";
     arguments.extend_from_slice(&[image, "--", "/bin/sh", "-c", script]);
     let run = world.donjon(&arguments).go();
     run.never_says("gold").never_says("panicked");
@@ -93,8 +93,8 @@ fn r2_the_working_directory_may_be_a_link_and_the_host_stays_as_it_is() {
     let world = World::ordinary();
     let treasure = treasure(&world);
     let root = world.own_root();
-    root.link("work", &treasure).link("deep", format!("../../../../../../../..{treasure}"));
-    for cwd in ["/work", "/work/new", "/deep/new", "/proc/self/root/work", "/proc/1/root", "/proc/self/cwd"] {
+    root.link("job", &treasure).link("deep", format!("../../../../../../../..{treasure}"));
+    for cwd in ["/job", "/job/new", "/deep/new", "/proc/self/root/job", "/proc/1/root", "/proc/self/cwd"] {
         harmless(&world, &root.image(), &["-w", cwd]);
     }
 }

@@ -49,7 +49,7 @@ fn a_creation_that_is_killed_at_any_moment_leaves_nothing_that_delete_does_not_t
         if world.uid() == 0 {
             bundle.set("/linux/cgroupsPath", serde_json::json!(format!("{group}/c")));
         }
-        for (round, moment) in moments(12_000).take(120).enumerate() {
+        for (round, moment) in moments(12_000).take(400).enumerate() {
             let run = match round % 2 {
                 0 => bundle.create("c").spawn(),
                 _ => bundle.run("c").output_to(&world.path("output")).spawn(),
@@ -72,7 +72,7 @@ fn a_creation_that_is_killed_at_any_moment_leaves_nothing_that_delete_does_not_t
 fn a_container_that_is_killed_between_any_two_commands_is_stopped_and_deleted() {
     let world = World::root();
     let bundle = world.bundle("b", "sleep 300");
-    for (round, moment) in moments(4000).take(60).enumerate() {
+    for (round, moment) in moments(4000).take(150).enumerate() {
         bundle.create("c").go().succeeds();
         let state = world.donjon(&["state", "c"]).go();
         let state: serde_json::Value = serde_json::from_str(&state.stdout).expect("JSON");
@@ -95,7 +95,7 @@ fn a_container_that_is_killed_between_any_two_commands_is_stopped_and_deleted() 
 fn a_start_that_is_killed_leaves_a_container_that_can_be_started_or_runs() {
     let world = World::root();
     let bundle = world.bundle("b", "sleep 300");
-    for moment in moments(4000).take(60) {
+    for moment in moments(4000).take(150) {
         bundle.create("c").go().succeeds();
         let start = world.donjon(&["start", "c"]).spawn();
         std::thread::sleep(moment);

@@ -1,6 +1,6 @@
 //! The command line: global options, the log, features, and what is not there.
 
-use donjon_tests::World;
+use donjon_tests::{World, told};
 use serde_json::Value;
 
 #[test]
@@ -87,4 +87,25 @@ fn descriptors_are_passed_on_when_named_and_no_others() {
     run(&[]).never_says("passed on");
     run(&["--preserve-fds", "3"]).exits(1).complains("descriptor 5");
     run(&["--preserve-fds", "-1"]).exits(125).complains("--preserve-fds");
+}
+
+#[test]
+fn sockets_of_systemd_are_passed_on_when_they_are_donjons() {
+    let world = World::root();
+    let file = world.file("passed", "passed on");
+    let bundle = world.bundle("b", "echo $LISTEN_FDS $LISTEN_PID; cat <&3");
+    let started = |pid: &str| {
+        let script =
+            format!("exec 3<$1; export LISTEN_FDS=1 LISTEN_PID={pid}; exec $2 --root $3 run --bundle $4 c1");
+        let output = std::process::Command::new("timeout")
+            .args(["20", "sh", "-c", &script, "sh", &file.to_string_lossy()])
+            .args([told("DONJON_TEST_BINARY"), world.path("sockets"), bundle.path()])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("sh");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(started("$$"), "1 1\npassed on");
+    // They were somebody else's.
+    assert_eq!(started("1"), "\n");
 }

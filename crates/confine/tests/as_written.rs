@@ -220,7 +220,7 @@ fn a_read_only_tmpfs_is_sealed_when_everything_in_it_is_mounted() {
 fn the_root_lies_in_place_and_the_scratch_comes_after_all_mounts() {
     let mut spec = with("linux/maskedPaths", json!(["/proc/keys"]));
     spec["root"]["readonly"] = json!(true);
-    spec["process"]["cwd"] = json!("/work/dir");
+    spec["process"]["cwd"] = json!("/srv/dir");
     spec["linux"]["rootfsPropagation"] = json!("shared");
     let steps = steps(spec);
     let order = [
@@ -230,7 +230,7 @@ fn the_root_lies_in_place_and_the_scratch_comes_after_all_mounts() {
         position(&steps, "device /dev/null"),
         position(&steps, "small RAM file system"),
         position(&steps, "mask /proc/keys"),
-        position(&steps, "make /work/dir if it is missing"),
+        position(&steps, "make /srv/dir if it is missing"),
         position(&steps, "make the root read-only"),
         position(&steps, "pivot_root"),
         position(&steps, "the root is shared"),

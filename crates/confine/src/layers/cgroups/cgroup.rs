@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use oci_spec::runtime::LinuxResources;
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, Gid, Uid};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::dirs::{DIRECTORY, make_dirs, remove_dir, undo};
 use super::hierarchies::{Hierarchy, Version, open_top};
 use super::paths::Location;
 use super::resources::{Purpose, Resources};
@@ -79,9 +80,6 @@ pub struct Cgroup {
 pub(super) fn failed(what: String, errno: impl Into<Option<Errno>>) -> StartError {
     StartError::new(Layer::Cgroups, what, errno)
 }
-
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 fn may_write(dir: BorrowedFd<'_>, file: &str) -> bool {
     rustix::fs::accessat(dir, file, rustix::fs::Access::WRITE_OK, AtFlags::EACCESS).is_ok()
@@ -552,79 +550,6 @@ impl Cgroup {
     }
 }
 
-/// Opens the directories of a path below the top, and makes those that are not there. Returns the last, and whether it is
-/// new.
-fn make_dirs(place: &Place, version: Version, made: &mut Vec<Place>) -> Result<(OwnedFd, bool), Errno> {
-    let mut at = open_top(&place.top)?;
-    let mut path = PathBuf::new();
-    let mut is_new = false;
-    for name in &place.path {
-        if version == Version::V2 {
-            give_controllers(&at);
-        }
-        path.push(name);
-        is_new = match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) => {
-                made.push(Place { path: path.clone(), ..place.clone() });
-                true
-            }
-            Err(Errno::EXIST) => false,
-            // The directory may be there without being the caller's to change what is above it.
-            Err(errno) => match resolve::no_symlinks(&at, name, DIRECTORY) {
-                Ok(_) => false,
-                Err(_) => return Err(errno),
-            },
-        };
-        let next = resolve::no_symlinks(&at, name, DIRECTORY)?;
-        if place.controllers.iter().any(|c| c == "cpuset") {
-            copy_cpuset(&at, &next)?;
-        }
-        at = next;
-    }
-    if version == Version::V2 {
-        let kind = read(&at, "cgroup.type").unwrap_or_default();
-        if kind.trim() != "domain" && kind.trim() != "domain threaded" {
-            return Err(Errno::OPNOTSUPP);
-        }
-    }
-    Ok((at, is_new))
-}
-
-/// Removes the directories that were made after the first ones, the last first.
-fn undo(made: &mut Vec<Place>, keep: usize) {
-    for place in made.drain(keep..).rev() {
-        let _ = remove_dir(&place);
-    }
-}
-
-/// Gives all controllers to the groups in a directory. What can't be given (processes are in it, it is somebody else's)
-/// shows when a limit is written.
-fn give_controllers(dir: &OwnedFd) {
-    let words = |name| read(dir, name).unwrap_or_default();
-    let (all, given) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
-    let missing: Vec<String> = all
-        .split_whitespace()
-        .filter(|c| !given.split_whitespace().any(|g| g == *c))
-        .map(|c| format!("+{c}"))
-        .collect();
-    if missing.is_empty() || write(dir, "cgroup.subtree_control", &missing.join(" ")).is_ok() {
-        return;
-    }
-    for controller in missing {
-        let _ = write(dir, "cgroup.subtree_control", &controller);
-    }
-}
-
-/// A new group of version 1's cpuset has no processors and no memory, and takes no process.
-fn copy_cpuset(above: &OwnedFd, dir: &OwnedFd) -> Result<(), Errno> {
-    for name in ["cpuset.cpus", "cpuset.mems"] {
-        if read(dir, name).is_some_and(|text| text.trim().is_empty()) {
-            write(dir, name, read(above, name).unwrap_or_default().trim())?;
-        }
-    }
-    Ok(())
-}
-
 /// Refuses a group that was there and is in use.
 fn refuse_used(dir: &Dir, hierarchy: &Hierarchy) -> Result<(), StartError> {
     let path = dir.place.full();
@@ -673,18 +598,6 @@ pub(super) fn pids_in(dir: BorrowedFd<'_>) -> Result<Vec<i32>, Errno> {
     pids.sort_unstable();
     pids.dedup();
     Ok(pids)
-}
-
-fn remove_dir(place: &Place) -> Result<(), Errno> {
-    let (Some(above), Some(name)) = (place.path.parent(), place.path.file_name()) else {
-        return Err(Errno::INVAL);
-    };
-    let top = open_top(&place.top)?;
-    let above = match above.as_os_str().is_empty() {
-        true => top,
-        false => resolve::no_symlinks(top, above, DIRECTORY)?,
-    };
-    rustix::fs::unlinkat(above, name, AtFlags::REMOVEDIR)
 }
 
 /// The group of version 2 of a process, below the top.

@@ -13,6 +13,7 @@
 mod cgroup;
 mod device_program;
 mod devices;
+mod dirs;
 pub mod events;
 mod freezer;
 pub mod hierarchies;

@@ -4,8 +4,9 @@
 //! once to a descriptor that was looked at first (R2, R3). And a mount that would stand in the place of procfs: programs
 //! and this runtime believe what they read and write there.
 //!
-//! **Can't stop**: what the engine asked for. Two things it does not get: a hierarchy of cgroups of version 1 that can be
-//! written to (R16, see [`super::cgroupfs`]), and a mount over the root itself.
+//! **Can't stop**: what the engine asked for. Two things it does not get: a mount of a hierarchy of cgroups of version 1
+//! that can be written to (R16, see [`super::cgroupfs`]), and a mount over the root itself. Who binds a directory of the
+//! machine in which such a hierarchy is mounted gets it as it is there.
 //!
 //! A file system's parameters are set one by one (`man 2 fsconfig`), at most 255 bytes each. `mount_setattr`: Linux 5.12,
 //! id maps as well; which file systems have them is the kernel's to say.

@@ -164,8 +164,11 @@ pub fn are_open(count: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many sockets systemd passed in.
+/// How many sockets systemd passed in: to this process, not to one above it that left its environment.
 pub fn listen_fds() -> Option<u32> {
+    if std::env::var("LISTEN_PID").ok()?.parse() != Ok(std::process::id()) {
+        return None;
+    }
     std::env::var("LISTEN_FDS").ok()?.parse().ok().filter(|n| *n > 0 && *n <= 1024)
 }
 
