@@ -297,13 +297,25 @@ test_a_user_without_a_subtree_runs_a_program() {
 
 # --- as an OCI runtime -----------------------------------------------------------------------------------------------
 
-# A bundle in /tmp/b whose program is a shell command, with further members of "linux" in JSON.
+# A bundle in /tmp/b whose program is a shell command, in a group, with resources (members in JSON, or "" for those of the
+# template) and options of spec.
 bundle() {
 	rm -rf /tmp/b
 	mkdir -m 755 /tmp/b
-	donjon spec --bundle /tmp/b $3
-	sed -i -e 's/"terminal": true/"terminal": false/' -e "s|\"sh\"|\"sh\", \"-c\", \"$1\"|" \
-		-e "s|\"path\": \"rootfs\"|\"path\": \"$ROOT\"|" -e "s|\"linux\": {|\"linux\": {$2|" /tmp/b/config.json
+	donjon spec --bundle /tmp/b $4
+	sed -i -e 's/"terminal": true/"terminal": false/' -e "s#\"sh\"#\"sh\", \"-c\", \"$1\"#" \
+		-e "s#\"path\": \"rootfs\"#\"path\": \"$ROOT\"#" /tmp/b/config.json
+	[ -n "$2" ] && member cgroupsPath "\"$2\""
+	[ -n "$3" ] && member resources "{ $3 }"
+}
+
+# Sets a member of "linux", in the place of the template's: its last one, if it has it.
+member() {
+	if grep -q "\"$1\": {\$" /tmp/b/config.json; then
+		sed -i "/\"$1\": {\$/,/^    }/c\\    \"$1\": $2" /tmp/b/config.json
+	else
+		sed -i "s#\"linux\": {#\"linux\": {\"$1\": $2,#" /tmp/b/config.json
+	fi
 }
 
 # The first process keeps its streams; what a command says goes to a file.
@@ -316,9 +328,7 @@ run_apart() {
 
 test_an_oci_container_has_its_limits_and_its_own_view_of_them() {
 	bundle "cat /proc/self/cgroup; cat /sys/fs/cgroup/memory.max; sleep 60" \
-		'"cgroupsPath": "/x/y", "resources": {"memory": {"limit": 67108864}, "cpu": {"shares": 2048}, "pids": {"limit": 40}},'
-	# What the template says of resources comes second and would count.
-	sed -i '/"resources": {$/,/^    }/d' /tmp/b/config.json
+		/x/y '"memory": {"limit": 67108864}, "cpu": {"shares": 2048}, "pids": {"limit": 40}'
 	run_apart donjon create --bundle /tmp/b c
 	exits 0
 	is "$(cat $TOP/x/y/memory.max)" 67108864 memory.max
@@ -347,7 +357,7 @@ test_an_oci_container_has_its_limits_and_its_own_view_of_them() {
 }
 
 test_an_oci_container_is_frozen_and_killed_as_a_whole() {
-	bundle "sleep 61 \\& sleep 62" '"cgroupsPath": "/z",'
+	bundle "sleep 61 \\& sleep 62" /z
 	run_apart donjon create --bundle /tmp/b c
 	exits 0
 	run donjon start c
@@ -370,15 +380,15 @@ test_an_oci_container_is_frozen_and_killed_as_a_whole() {
 }
 
 test_a_device_that_is_not_allowed_can_not_be_opened() {
-	bundle "mknod /dev/x c 1 11; cat </dev/x; head -c 1 /dev/zero | wc -c" '"cgroupsPath": "/d",'
+	bundle "mknod /dev/x c 1 11; cat </dev/x; head -c 1 /dev/zero >/dev/null \\&\\& echo zeros" /d
 	sed -i 's/"CAP_KILL"/"CAP_KILL", "CAP_MKNOD"/' /tmp/b/config.json
 	run donjon run --bundle /tmp/b c
 	says "not permitted"
-	says 1
+	says zeros
 }
 
 test_a_user_with_a_subtree_has_oci_containers_with_limits() {
-	bundle "echo ran; sleep 60" '"cgroupsPath": "/user/u1001/c", "resources": {"memory": {"limit": 67108864}},' --rootless
+	bundle "echo ran; sleep 60" /user/u1001/c '"memory": {"limit": 67108864}' --rootless
 	sed -i -e 's/"hostID": 0/"hostID": 1001/' /tmp/b/config.json
 	run_in $GIVEN/session sh -c 'donjon create --bundle /tmp/b c >/tmp/said-1001 2>&1'
 	exits 0
@@ -391,13 +401,13 @@ test_a_user_with_a_subtree_has_oci_containers_with_limits() {
 }
 
 test_a_user_without_a_subtree_has_no_oci_container_with_a_limit() {
-	bundle "echo ran" '"resources": {"memory": {"limit": 67108864}},' --rootless
+	bundle "echo ran" "" '"memory": {"limit": 67108864}' --rootless
 	sed -i -e 's/"hostID": 0/"hostID": 1001/' /tmp/b/config.json
 	run_in $TOP/user/session donjon run --bundle /tmp/b c
 	exits 1
 	says linux.resources.memory.limit
 	never_says ran
-	bundle "echo ran" "" --rootless
+	bundle "echo ran" "" "" --rootless
 	sed -i -e 's/"hostID": 0/"hostID": 1001/' /tmp/b/config.json
 	run_in $TOP/user/session donjon run --bundle /tmp/b c
 	exits 0

@@ -72,6 +72,7 @@ fn prepare(container: BorrowedFd<'_>, channel: BorrowedFd<'_>) -> Result<(), Err
     rustix::process::setsid()?;
     donjon_sys::process::set_dumpable(false)?;
     donjon_sys::process::no_new_privs()?;
+    donjon_sys::process::let_go_of_code();
     donjon_sys::seccomp::load(&FILTER, 0).map(drop)
 }
 

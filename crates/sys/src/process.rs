@@ -351,37 +351,28 @@ pub fn close_copy(fd: BorrowedFd<'_>) {
 }
 
 /// Gives the pages of this process's own code back to the page cache: what runs on is read in again as it is
-/// touched. For a process that has done much and will now do little. See `man 2 madvise`, `man 3 dl_iterate_phdr`.
+/// touched. For a process that has done much and will now do little. Takes no lock and no memory. See `man 2 madvise`,
+/// `man 3 getauxval`.
 pub fn let_go_of_code() {
-    // SAFETY: the callback has the type that dl_iterate_phdr calls, and no data to look at.
-    unsafe { libc::dl_iterate_phdr(Some(let_go_of_object), std::ptr::null_mut()) };
-}
-
-unsafe extern "C" fn let_go_of_object(
-    info: *mut libc::dl_phdr_info,
-    _size: libc::size_t,
-    _data: *mut libc::c_void,
-) -> libc::c_int {
-    // SAFETY: the loader passes a valid description, and its headers are mapped as long as the object is.
-    let (base, headers) = unsafe {
-        let info = &*info;
-        match info.dlpi_phdr.is_null() {
-            true => return 0,
-            false => {
-                (info.dlpi_addr, std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)))
-            }
-        }
-    };
+    // SAFETY: getauxval reads what the kernel told at the start of the program.
+    let told = |what| unsafe { libc::getauxval(what) };
+    let (at, size, count) = (told(libc::AT_PHDR), told(libc::AT_PHENT), told(libc::AT_PHNUM));
+    if at == 0 || size as usize != size_of::<libc::Elf64_Phdr>() {
+        return;
+    }
+    // SAFETY: the kernel says that so many headers of this size are there; they are mapped and never written to.
+    let headers = unsafe { std::slice::from_raw_parts(at as *const libc::Elf64_Phdr, count as usize) };
+    // A program that may lie anywhere says where its headers were to be.
+    let base = headers.iter().find(|h| h.p_type == libc::PT_PHDR).map_or(0, |h| at.wrapping_sub(h.p_vaddr));
     // SAFETY: sysconf reads what the kernel told at the start; no system call, which a filter could refuse.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
     for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
-        let start = (base + header.p_vaddr) & !(page - 1);
-        let end = (base + header.p_vaddr + header.p_filesz) & !(page - 1);
+        let first = base.wrapping_add(header.p_vaddr);
+        let (start, end) = (first & !(page - 1), first.wrapping_add(header.p_filesz) & !(page - 1));
         if start < end {
             // SAFETY: a segment that was never writable holds what its file holds, and reads as such again. What can't
             // be let go of (the vDSO) stays.
             unsafe { libc::madvise(start as *mut libc::c_void, (end - start) as usize, libc::MADV_DONTNEED) };
         }
     }
-    0
 }

@@ -77,6 +77,15 @@ pub struct Cgroup {
     pending: Option<Box<Wanted>>,
 }
 
+/// When the list of devices is put in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Devices {
+    /// With the limits.
+    Now,
+    /// By [`Cgroup::allow_devices_of`].
+    Later,
+}
+
 pub(super) fn failed(what: String, errno: impl Into<Option<Errno>>) -> StartError {
     StartError::new(Layer::Cgroups, what, errno)
 }
@@ -131,7 +140,9 @@ impl Cgroup {
             }
             Placement::At(location) => {
                 let mut made = Vec::new();
-                let result = cgroup.make(wanted, location, &mut made).and_then(|()| cgroup.fill(wanted));
+                let devices = if wanted.is_birthplace() { Devices::Later } else { Devices::Now };
+                let result =
+                    cgroup.make(wanted, location, &mut made).and_then(|()| cgroup.fill(wanted, devices));
                 if let Err(error) = result {
                     // Descriptors may be what is missing: those of the group make room for what takes it away.
                     cgroup.dirs.clear();
@@ -285,16 +296,16 @@ impl Cgroup {
 
     /// Puts the list of devices in force that [`Cgroup::create_for_birth`] left out.
     pub fn allow_devices_of(&mut self, wanted: &Wanted) -> Result<(), StartError> {
-        match wanted.resources.rules().filter(|_| self.birthplace().is_some()) {
+        match wanted.resources.rules().filter(|_| wanted.is_birthplace()) {
             Some(rules) => self.allow_devices(rules),
             None => Ok(()),
         }
     }
 
     /// Sets what is wanted in a group that is made.
-    fn fill(&mut self, wanted: &Wanted) -> Result<(), StartError> {
+    fn fill(&mut self, wanted: &Wanted, devices: Devices) -> Result<(), StartError> {
         self.set(&wanted.settings, wanted.options.best_effort)?;
-        if let Some(rules) = wanted.resources.rules().filter(|_| self.birthplace().is_none()) {
+        if let (Some(rules), Devices::Now) = (wanted.resources.rules(), devices) {
             self.allow_devices(rules)?;
         }
         if let Some(owner) = wanted.owner {
@@ -418,7 +429,7 @@ impl Cgroup {
         if !self.record.unified {
             self.adopt(pid)?;
         }
-        self.fill(wanted)
+        self.fill(wanted, Devices::Now)
     }
 
     /// Changes limits: what `resources` names, and nothing else. Values are checked as at a start.
