@@ -177,10 +177,13 @@ impl Cgroup {
     }
 
     /// Removes the directories of a group that is only planned, if there are any and they are empty: nothing says that
-    /// they are the container's own.
+    /// they are the container's own. A process that was being put into it may still be ending: waits a little.
     pub fn remove_unused(&self) {
+        let until = Instant::now() + Duration::from_secs(1);
         for dir in &self.dirs {
-            let _ = remove_dir(&dir.place);
+            while remove_dir(&dir.place) == Err(Errno::BUSY) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(2));
+            }
         }
     }
 
