@@ -196,7 +196,17 @@ impl<'w> Run<'w> {
             let file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a file");
             command.stdout(file.try_clone().expect("a descriptor")).stderr(file);
         }
-        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        // A copy of donjon that was just written may still be open for writing in a child that another test has forked
+        // and that has not come to its exec yet.
+        let until = Instant::now() + Duration::from_secs(5);
+        let mut child = loop {
+            match command.spawn() {
+                Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                other => break other.unwrap_or_else(|e| panic!("{command:?}: {e}")),
+            }
+        };
         let mut stdin = child.stdin.take();
         if let (Some(text), Some(mut pipe)) = (&self.stdin, stdin.take_if(|_| !self.open_stdin)) {
             let text = text.clone();
