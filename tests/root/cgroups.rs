@@ -89,6 +89,30 @@ fn the_cgroup_of_a_killed_donjon_does_not_stay_full() {
 }
 
 #[test]
+fn a_start_that_is_killed_at_any_moment_leaves_no_cgroup_to_rm() {
+    // Its record is written last; until then the lock file tells which cgroups there are.
+    let world = World::root();
+    let mut unfinished = 0;
+    for round in 0..120u64 {
+        let run = world.shell(&["-m", "64m"], "sleep 300").spawn();
+        std::thread::sleep(std::time::Duration::from_micros(round * 75));
+        run.signal(libc::SIGKILL);
+        run.finish(10);
+        let ids = world.containers();
+        unfinished += usize::from(ids.iter().any(|id| {
+            !Path::new(&world.path(&format!("run/donjon/containers/{id}/state.json"))).exists()
+                && !groups_of(&ids).is_empty()
+        }));
+        for id in &ids {
+            world.donjon(&["rm", "-f", id]).go().succeeds();
+        }
+        assert!(groups_of(&ids).is_empty(), "after {} us: {:?}", round * 75, groups_of(&ids));
+    }
+    assert!(unfinished > 0, "no start was killed between its cgroup and its record");
+    world.assert_nothing_left("starts that were killed");
+}
+
+#[test]
 fn no_cgroup_hierarchy_is_writable_inside() {
     // R16, CVE-2022-0492: release_agent.
     let world = World::root();

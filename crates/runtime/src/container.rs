@@ -6,7 +6,8 @@
 //! events.jsonl   what was refused
 //! log.jsonl      output of a detached container; log.jsonl.1 is the part before
 //! lock           locked (flock) by the warden for life: nothing can be mistaken for it, not even a reused pid.
-//!                Holds the warden's identity, and in the end the exit code, for those who wait with it open
+//!                Holds the cgroups that are about to be made, the warden's identity, and in the end the exit code, for
+//!                those who wait with it open
 //! ```
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,6 +29,8 @@ pub(crate) const FILES: &[&str] = &[
 
 /// Largest state.json that is read, in bytes.
 const MAX_STATE: usize = 1024 * 1024;
+/// Largest lock file that is read, in bytes.
+const LARGEST_LOCK: usize = 64 * 1024;
 /// Largest config.json that is read, in bytes.
 const MAX_CONFIG: usize = 16 * 1024 * 1024;
 
@@ -91,6 +94,25 @@ impl Container {
         self.note_in_lock(&format!("warden {} {}\n", warden.pid, warden.start_time))
     }
 
+    /// Writes into the lock file which cgroups are about to be made: a warden that is killed before it has written
+    /// the record leaves them, and `rm -f` takes them away.
+    pub(crate) fn note_groups(&self, places: &[PathBuf]) -> Result<(), StoreError> {
+        let lines: String =
+            places.iter().filter_map(|p| p.to_str()).map(|place| format!("group {place}\n")).collect();
+        if lines.is_empty() { Ok(()) } else { self.note_in_lock(&lines) }
+    }
+
+    /// The cgroups that were noted.
+    pub(crate) fn noted_groups(&self) -> Vec<PathBuf> {
+        let text = self
+            .open_lock()
+            .ok()
+            .and_then(|lock| read_all(lock.as_fd(), LARGEST_LOCK).ok())
+            .unwrap_or_default();
+        let text = String::from_utf8(text).unwrap_or_default();
+        text.lines().filter_map(|l| l.strip_prefix("group ")).map(PathBuf::from).collect()
+    }
+
     /// Writes the exit code into the lock file. `wait` reads it there even after `--rm` removed the record.
     pub(crate) fn note_exit(&self, code: u8) -> Result<(), StoreError> {
         self.note_in_lock(&format!("exit {code}\n"))
@@ -103,7 +125,7 @@ impl Container {
 
     /// Who signed the lock last.
     pub(crate) fn signer(&self) -> Option<Identity> {
-        let text = read_all(self.open_lock().ok()?.as_fd(), 4096).ok()?;
+        let text = read_all(self.open_lock().ok()?.as_fd(), LARGEST_LOCK).ok()?;
         let text = String::from_utf8(text).ok()?;
         let (pid, start) = text.lines().rev().find_map(|l| l.strip_prefix("warden "))?.split_once(' ')?;
         Some(Identity { pid: pid.parse().ok()?, start_time: start.parse().ok()? })
@@ -130,7 +152,7 @@ impl Container {
                 Ok(()) => break,
             }
         }
-        let text = read_all(lock.as_fd(), 4096).unwrap_or_default();
+        let text = read_all(lock.as_fd(), LARGEST_LOCK).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
         Ok(text.lines().rev().find_map(|l| l.strip_prefix("exit ")).and_then(|code| code.parse().ok()))
     }

@@ -196,7 +196,8 @@ pub fn remove(store: &Store, mut container: Container, force: bool) -> Result<()
     }
     // Its warden is gone. Its processes were told by the kernel, but see to it.
     end(init, &name)?;
-    if let Ok(groups) = state.as_ref().map_or_else(|_| Ok(Groups::default()), |s| Groups::open(&s.cgroups)) {
+    let noted = container.noted_groups();
+    if let Ok(groups) = Groups::open(state.as_ref().map_or(&noted, |s| &s.cgroups)) {
         // One that is gone was removed by its warden.
         let _ = groups.remove();
     }

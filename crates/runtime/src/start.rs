@@ -389,7 +389,10 @@ impl Start<'_> {
         let mut streams = Streams::open(self.container, self.detached, terminal, interactive)
             .map_err(RunError::io("warden: open the container's standard streams"))?;
         let groups = match plan.cgroup() {
-            Some(group) => Groups::create(group)?,
+            Some(group) => {
+                self.container.note_groups(&group.places())?;
+                Groups::create(group)?
+            }
             None => Groups::default(),
         };
         let made = MadeGroups(Some(groups));

@@ -139,6 +139,21 @@ pub struct Group {
 }
 
 impl Group {
+    /// The directories that [`Groups::create`] makes: to be written down before, so that whoever clears up after a
+    /// donjon that was killed in between knows them.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let parents: Vec<&Path> = match &self.hierarchy {
+            Hierarchy::None => Vec::new(),
+            Hierarchy::V1 { controllers } => {
+                let needed = self.limits.controllers();
+                let needed = controllers.iter().filter(|(c, _)| needed.contains(&c.as_str()));
+                needed.map(|(_, own)| own.as_path()).collect()
+            }
+            Hierarchy::V2 { parent, .. } => vec![parent],
+        };
+        parents.into_iter().map(|parent| house_in(parent).join(&self.name)).collect()
+    }
+
     /// What is made, for a person.
     pub(crate) fn in_words(&self) -> String {
         let l = &self.limits;
@@ -382,12 +397,20 @@ const HOUSE: &str = "donjon";
 /// The warden removes the group when it has no capabilities any more, so it must be the owner who may write above it.
 /// Root is not in the root of a hierarchy, whose mode is 0555, nor in a session of somebody else's. There a directory
 /// of root's own lies between, and stays.
-fn house(parent: &Path) -> Result<PathBuf, StartError> {
+fn house_in(parent: &Path) -> PathBuf {
     let root = rustix::process::geteuid();
     if !root.is_root() || parent.metadata().is_ok_and(|m| m.uid() == root.as_raw() && m.mode() & 0o200 != 0) {
-        return Ok(parent.to_path_buf());
+        return parent.to_path_buf();
     }
-    let path = parent.join(HOUSE);
+    parent.join(HOUSE)
+}
+
+/// The same, made if it is not there.
+fn house(parent: &Path) -> Result<PathBuf, StartError> {
+    let path = house_in(parent);
+    if path == parent {
+        return Ok(path);
+    }
     match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(Errno::EXIST) => Ok(path),
         Err(errno) => Err(failed(format!("make {}", path.display()), errno)),
