@@ -37,8 +37,16 @@ impl Containerd {
     #[track_caller]
     pub fn agree(options: &[&str], script: &str) -> Outcome {
         let run = |runtime| Self { runtime }.run(options, &["sh", "-c", script]);
-        let (reference, donjon) = (run(Runtime::Reference), run(Runtime::Donjon));
+        let (mut reference, mut donjon) = (run(Runtime::Reference), run(Runtime::Donjon));
         let told = |o: &Outcome| (o.code, o.stdout.clone());
+        // ctr was seen to lose the end of an output whose writer had ended well, once in some thousand runs: what one
+        // has and the other lacks at the end is looked at once more.
+        if reference.code == donjon.code
+            && (reference.stdout.starts_with(&donjon.stdout) || donjon.stdout.starts_with(&reference.stdout))
+            && reference.stdout != donjon.stdout
+        {
+            (reference, donjon) = (run(Runtime::Reference), run(Runtime::Donjon));
+        }
         assert_eq!(told(&reference), told(&donjon), "runc is on the left{reference}{donjon}");
         reference
     }
