@@ -53,41 +53,80 @@ pub(super) fn compile(rules: &[Rule]) -> Vec<Instruction> {
         instruction(LOAD_WORD, MAJOR, CONTEXT, 4, 0),
         instruction(LOAD_WORD, MINOR, CONTEXT, 8, 0),
     ];
-    for rule in rules.iter().rev() {
-        let verdict = match rule.allow {
-            true => vec![
-                instruction(AND, OPEN, 0, 0, !i32::from(rule.access)),
-                instruction(JUMP_NOT_EQUAL, OPEN, 0, 2, 0),
-                instruction(MOVE, RESULT, 0, 0, 1),
-                instruction(EXIT, 0, 0, 0, 0),
-            ],
-            false => vec![
-                instruction(MOVE_REGISTER, RESULT, OPEN, 0, 0),
-                instruction(AND, RESULT, 0, 0, i32::from(rule.access)),
-                instruction(JUMP_EQUAL, RESULT, 0, 2, 0),
-                instruction(MOVE, RESULT, 0, 0, 0),
-                instruction(EXIT, 0, 0, 0, 0),
-            ],
-        };
-        let kind = rule.kind.map(|kind| match kind {
+    let rules: Vec<&Rule> = rules.iter().rev().collect();
+    let mut rest = Part::default();
+    // A jump reaches 32,767 instructions far.
+    for same_kind in rules.chunk_by(|a, b| a.kind == b.kind).flat_map(|rules| rules.chunks(1000)) {
+        let mut of_kind = Part::default();
+        for same_major in same_kind.chunk_by(|a, b| a.major == b.major) {
+            let mut of_major = Part::default();
+            for rule in same_major {
+                of_major.add(Part::verdict(rule).only_for(MINOR, rule.minor));
+            }
+            of_kind.add(of_major.only_for(MAJOR, same_major.first().and_then(|rule| rule.major)));
+        }
+        let kind = same_kind.first().and_then(|rule| rule.kind).map(|kind| match kind {
             Kind::Block => 1,
             Kind::Char => 2,
         });
-        let conditions: Vec<(u8, i32)> = [(KIND, kind), (MAJOR, rule.major), (MINOR, rule.minor)]
-            .into_iter()
-            // Device numbers have 20 bits at most, so no constant is negative.
-            .filter_map(|(register, value)| Some((register, i32::try_from(value?).ok()?)))
-            .collect();
-        for (n, (register, value)) in conditions.iter().enumerate() {
-            let rest = conditions.len() - n - 1 + verdict.len();
-            let offset = i16::try_from(rest).unwrap_or(i16::MAX);
-            program.push(instruction(JUMP_NOT_EQUAL, *register, 0, offset, *value));
-        }
-        program.extend(verdict);
+        rest.add(of_kind.only_for(KIND, kind));
     }
-    program.push(instruction(MOVE, RESULT, 0, 0, 0));
-    program.push(instruction(EXIT, 0, 0, 0, 0));
+    rest.add(Part::end(false));
+    program.extend(rest.instructions);
     program
+}
+
+/// Some instructions one after the other.
+#[derive(Debug, Default)]
+struct Part {
+    instructions: Vec<Instruction>,
+    /// Whether what follows is never reached: the kernel refuses a program that has such.
+    ends: bool,
+}
+
+impl Part {
+    fn end(allow: bool) -> Self {
+        let result = instruction(MOVE, RESULT, 0, 0, i32::from(allow));
+        Self { instructions: vec![result, instruction(EXIT, 0, 0, 0, 0)], ends: true }
+    }
+
+    /// What a rule that fits does.
+    fn verdict(rule: &Rule) -> Self {
+        let mut part = Self::default();
+        match (rule.access, rule.allow) {
+            // It decides about whatever is open: the kernel's verifier is spared a second way on.
+            (access::ALL, _) => {}
+            (some, true) => part.instructions.extend([
+                instruction(AND, OPEN, 0, 0, !i32::from(some)),
+                instruction(JUMP_NOT_EQUAL, OPEN, 0, 2, 0),
+            ]),
+            (some, false) => part.instructions.extend([
+                instruction(MOVE_REGISTER, RESULT, OPEN, 0, 0),
+                instruction(AND, RESULT, 0, 0, i32::from(some)),
+                instruction(JUMP_EQUAL, RESULT, 0, 2, 0),
+            ]),
+        }
+        let whole = part.instructions.is_empty();
+        part.add(Self::end(rule.allow));
+        Self { ends: whole, ..part }
+    }
+
+    /// The same for one value of a register; without a value, for all.
+    fn only_for(self, register: u8, value: Option<u32>) -> Self {
+        // Device numbers have 20 bits at most, so no constant is negative.
+        let Some(value) = value.and_then(|value| i32::try_from(value).ok()) else { return self };
+        let length = i16::try_from(self.instructions.len()).unwrap_or(i16::MAX);
+        let mut instructions = vec![instruction(JUMP_NOT_EQUAL, register, 0, length, value)];
+        instructions.extend(self.instructions);
+        Self { instructions, ends: false }
+    }
+
+    fn add(&mut self, next: Self) {
+        if !self.ends {
+            self.instructions.extend(next.instructions);
+            self.ends = next.ends;
+        }
+    }
 }
 
 /// Puts the program of these rules on a group, in place of donjon's earlier one.
