@@ -14,6 +14,7 @@ use oci_spec::runtime::{Process, Spec};
 use crate::error::SpecError;
 use crate::extensions::{Extensions, Origin};
 use crate::host::Host;
+use crate::layers::namespaces::flag;
 use crate::layers::namespaces::paths::{self, Namespaces};
 use crate::layers::scheduling::Moment;
 use crate::layers::{apparmor, capabilities, descriptors, scheduling, seccomp, selinux};
@@ -33,7 +34,7 @@ pub struct Options {
     pub no_pivot: bool,
     /// `--no-new-keyring`: the caller's session keyring stays.
     pub no_new_keyring: bool,
-    /// Its process is born in its cgroup: nothing that it does first waits for its parent.
+    /// Its process is born in its cgroup, and not put into it while it works already.
     pub born_in_group: bool,
     /// `--preserve-fds`: how many descriptors after standard error the program gets.
     pub preserve_fds: u32,
@@ -79,8 +80,8 @@ impl Plan {
         mounts::plan_masks(spec, &mut draft)?;
         mounts::plan_seals(&mut draft);
         rootfs::plan_pivot(spec, &mut draft)?;
-        if options.born_in_group && id_maps == IdMaps::None {
-            wait_for_the_parent_here(&mut draft);
+        if id_maps == IdMaps::None {
+            wait_for_the_parent_late(options.born_in_group, &mut draft);
         }
         Last { spec, ext: &ext, process, host, id_maps: &id_maps, options, further: false }
             .plan(&mut draft)?;
@@ -144,17 +145,28 @@ impl Plan {
     }
 }
 
-/// Moves the step at which the parent is waited for to this place, so that both work at once, unless a step before it
-/// needs something of the parent's: a mount, its hooks, or the network devices that it moves in.
-fn wait_for_the_parent_here(draft: &mut Draft) {
+/// Moves the step at which the parent is waited for so far back that both work at once: before the first step that needs
+/// something of the parent's, at the latest to the end of the draft.
+fn wait_for_the_parent_late(born_in_group: bool, draft: &mut Draft) {
     let waits = |step: &Step| matches!(step.op, Op::AwaitParent { .. });
     let needs = |step: &Step| {
-        step.mount_of_parent().is_some() || matches!(step.op, Op::AwaitHooks | Op::NetDevices(_))
+        step.mount_of_parent().is_some()
+            || matches!(step.op, Op::AwaitHooks | Op::NetDevices(_))
+            || (!born_in_group && needs_its_group(step))
     };
-    let needed = draft.steps.iter().any(needs);
-    if let (false, Some(at)) = (needed, draft.steps.iter().position(waits)) {
+    if let Some(at) = draft.steps.iter().position(waits) {
         let step = draft.steps.remove(at);
-        draft.steps.push(step);
+        let later = draft.steps.iter().skip(at).position(needs).map_or(draft.steps.len(), |n| at + n);
+        draft.steps.insert(later, step);
+    }
+}
+
+/// Whether a step looks at the groups that the process is in, or fills memory that these are to count.
+fn needs_its_group(step: &Step) -> bool {
+    match &step.op {
+        Op::Unshare { flags } => flags & flag::CGROUP != 0,
+        Op::MountAsWritten(mount) => mount.needs_its_group(),
+        _ => false,
     }
 }
 

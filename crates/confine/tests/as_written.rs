@@ -379,3 +379,25 @@ fn a_further_process_is_bound_to_processors_before_and_after_its_cgroup() {
     let order = [at("processors 0"), at(wait), at("processors 0-1"), at("a handle of the caller's procfs")];
     assert!(order.is_sorted(), "{order:?}");
 }
+
+#[test]
+fn the_process_works_until_a_step_needs_what_its_parent_does() {
+    let wait = "wait until the parent";
+    // What each of these steps looks at is there once the parent is through, and not before.
+    for (path, value, needs) in [
+        ("linux/namespaces/-", json!({"type": "cgroup"}), "new namespaces, now"),
+        (
+            "mounts/-",
+            json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}),
+            "/sys/fs/cgroup",
+        ),
+        ("mounts/-", json!({"destination": "/tmp", "type": "tmpfs", "options": ["tmpcopyup"]}), "/tmp"),
+    ] {
+        let steps = steps(with(path, value));
+        assert_eq!(position(&steps, wait) + 1, position(&steps, needs), "{needs}: {steps:#?}");
+    }
+    let steps = steps(spec());
+    assert!(position(&steps, "procfs") < position(&steps, wait), "{steps:#?}");
+    // Nothing of the image runs before.
+    assert!(position(&steps, wait) < position(&steps, "find the program"), "{steps:#?}");
+}

@@ -50,6 +50,18 @@ pub struct AsWritten {
     pub slot: Option<Slot>,
 }
 
+impl AsWritten {
+    /// Whether the process must be in its groups before: the mount shows them, or what is copied into RAM is theirs to
+    /// count.
+    pub(crate) fn needs_its_group(&self) -> bool {
+        match &self.thing {
+            Thing::Cgroups { .. } => true,
+            Thing::New(new) | Thing::Remount(new) => new.copy_up,
+            Thing::Bind { .. } => false,
+        }
+    }
+}
+
 /// What is mounted.
 #[derive(Debug)]
 pub enum Thing {
