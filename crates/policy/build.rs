@@ -5,7 +5,7 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = std::env::var("OUT_DIR")?;
-    for name in ["default", "strict"] {
+    for name in ["default", "strict", "service", "build", "agent"] {
         let path = format!("src/{name}.toml");
         println!("cargo::rerun-if-changed={path}");
         let value: toml::Value = toml::from_str(&std::fs::read_to_string(path)?)?;

@@ -33,6 +33,8 @@ pub(crate) mod message {
     pub const NETWORK: u8 = b'N';
     /// The pidfd of the process that goes on in the caller's stead is attached; its pid (i32) follows.
     pub const PROCESS: u8 = b'P';
+    /// A rule of Landlock that the policy names grants nothing here: its index (u16) and why (i32) follow.
+    pub const PASSED_OVER: u8 = b'O';
     /// Length of every message.
     pub const LENGTH: usize = 7;
 }

@@ -281,7 +281,7 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
             capabilities::capability_sets(*permitted, *effective, *inheritable, *ambient)
         }
         Op::Landlock { attr, rules, log } => match ctx.protects("landlock") {
-            true => landlock::restrict(attr, rules, *log),
+            true => landlock::restrict(ctx, attr, rules, *log),
             false => Ok(()),
         },
         Op::Stdio => descriptors::stdio(ctx),

@@ -41,6 +41,9 @@ pub struct Extensions {
     pub syscalls: Option<SyscallPolicy>,
     /// Landlock on top of the mounts.
     pub landlock: bool,
+    /// Files that the policy names, for Landlock. Where a list is missing the mounts say what it would.
+    #[serde(skip_serializing_if = "Files::name_nothing")]
+    pub files: Files,
     /// Fork a small init as pid 1 which reaps, forwards signals and runs the program as its child.
     pub init: bool,
     /// Options of the container's procfs: `subset=pid` under the strict preset.
@@ -56,6 +59,29 @@ pub struct Extensions {
     pub judged_sources: bool,
     /// A ceiling on processes and threads, enforced by `RLIMIT_NPROC` in the user namespace even without a cgroup.
     pub pids_limit: Option<u64>,
+}
+
+/// Which files may be read, written and executed, where a policy names them: each list is all that may. The forms of a
+/// path are those of [`crate::layers::landlock::files`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Files {
+    /// Opened for reading, and listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<Vec<String>>,
+    /// Opened for writing, made, removed, moved, truncated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write: Option<Vec<String>>,
+    /// Executed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execute: Option<Vec<String>>,
+}
+
+impl Files {
+    /// Whether there is no list at all.
+    pub fn name_nothing(&self) -> bool {
+        self.read.is_none() && self.write.is_none() && self.execute.is_none()
+    }
 }
 
 /// How the root file system is put together.

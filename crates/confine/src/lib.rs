@@ -32,4 +32,4 @@ pub use extensions::{Extensions, Origin};
 pub use host::Host;
 pub use oci_spec::runtime::Spec;
 pub use plan::Plan;
-pub use spawn::{Confined, Given, Guard, Handover, spawn};
+pub use spawn::{Confined, Given, Guard, Handover, PassedOver, spawn};

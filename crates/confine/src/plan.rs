@@ -21,10 +21,11 @@ use crate::host::Host;
 use crate::idmap;
 use crate::layers::namespaces::paths::Joined;
 use crate::layers::{
-    capabilities, cgroups, descriptors, devices, identity, keyring, landlock, lifecycle, limits, mounts,
-    namespaces, net_devices, program, rootfs, seccomp,
+    apparmor, capabilities, cgroups, descriptors, devices, identity, keyring, landlock, lifecycle, limits,
+    mounts, namespaces, net_devices, program, rootfs, seccomp, selinux,
 };
 use crate::outside;
+use crate::spawn::PassedOver;
 
 /// A mechanism of isolation; also the name by which `--best-effort` and error messages speak of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -391,6 +392,8 @@ impl Plan {
         let guarded = network.is_some() && id_maps == IdMaps::Own;
         let counted = cgroup.as_ref().is_some_and(|group| group.limits.pids.is_some());
         limits::plan_rlimits(process, &ext, u64::from(guarded) + u64::from(counted), &mut draft)?;
+        apparmor::plan(process, &mut draft)?;
+        selinux::plan(process, &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, false, &mut draft)?;
@@ -422,6 +425,7 @@ impl Plan {
             .map_err(|e| SpecError::new(Layer::Program, format!("annotations[{}]", e.key), e.why))?;
         let id_maps = identity::id_maps(spec, host)?;
         let mut draft = Draft::default();
+        mounts::handle::plan_further(process, &mut draft);
         if matches!(host.cgroups, cgroups::Hierarchy::V1 { .. }) {
             draft.add(
                 Layer::Cgroups,
@@ -434,6 +438,8 @@ impl Plan {
         devices::plan_exec_terminal(process, &mut draft);
         let more = u64::from(id_maps == IdMaps::Own) + u64::from(host.cgroups.counts_processes());
         limits::plan_rlimits(process, &ext, more, &mut draft)?;
+        apparmor::plan(process, &mut draft)?;
+        selinux::plan(process, &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, true, &mut draft)?;
@@ -491,6 +497,39 @@ impl Plan {
     /// What is not enforced, and why: to be shown to the person.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// The rules that the container's Landlock domain is made of.
+    fn landlock_rules(&self) -> &[landlock::PathRule] {
+        let rules = self.steps.iter().find_map(|s| match &s.op {
+            Op::Landlock { rules, .. } => Some(rules.as_slice()),
+            _ => None,
+        });
+        rules.unwrap_or_default()
+    }
+
+    /// Whether the policy names the files that may be executed.
+    pub(crate) fn names_what_is_executed(&self) -> bool {
+        self.landlock_rules()
+            .iter()
+            .any(|rule| matches!(rule.from, Some((landlock::files::List::Execute, _))))
+    }
+
+    /// A rule of Landlock that grants nothing in this container, and why.
+    pub(crate) fn passed_over(&self, rule: u16, errno: i32) -> Option<PassedOver> {
+        let rule = self.landlock_rules().get(usize::from(rule))?;
+        let (list, _) = rule.from?;
+        let path = rule.path.to_string_lossy();
+        let below = path.trim_end_matches('/');
+        let (path, why) = match (&rule.form, errno) {
+            (landlock::files::Form::Matching(pattern), _) => {
+                (format!("{below}/{}", pattern.to_string_lossy()), "matches nothing in this container")
+            }
+            (landlock::files::Form::Tree, _) => (format!("{below}/**"), "is not in this container"),
+            (_, 0) => (path.into_owned(), "is a directory: /** after it means what lies below"),
+            _ => (path.into_owned(), "is not in this container"),
+        };
+        Some(PassedOver { list: list.key(), path, why })
     }
 
     /// The limit of processes and threads that the user namespace holds.

@@ -65,6 +65,25 @@ pub struct Handover {
     pub listener: Option<OwnedFd>,
     /// The master side of its terminal.
     pub console: Option<OwnedFd>,
+    /// What the policy names and is not in the container.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A path of the policy's lists of files that grants nothing in this container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// The list: `filesystem.read`.
+    pub list: &'static str,
+    /// The path, as the policy has it.
+    pub path: String,
+    /// Why.
+    pub why: &'static str,
+}
+
+impl std::fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} {}", self.list, self.path, self.why)
+    }
 }
 
 /// What is done to a process by its parent, which is told its pid.
@@ -252,6 +271,7 @@ impl Confined {
             match kind {
                 message::CONSOLE => handover.console = fd,
                 message::LISTENER => handover.listener = fd,
+                message::PASSED_OVER => handover.passed_over.extend(plan.passed_over(step, number)),
                 message::CREATED => {
                     self.reap_maker();
                     return Ok(handover);
@@ -448,7 +468,15 @@ fn program_error(plan: &Plan, step: &Step, errno: Errno) -> StartError {
         (true, Errno::ACCESS) if executing(step) => (
             format!("{name}: may not be executed"),
             126,
-            "it or its interpreter lacks the execute permission, or lies on a mount that is noexec",
+            match plan.names_what_is_executed() {
+                true => {
+                    "the policy's [filesystem] execute does not name it, its interpreter or its dynamic loader; or it lacks \
+                     the execute permission, or lies on a mount that is noexec"
+                }
+                false => {
+                    "it or its interpreter lacks the execute permission, or lies on a mount that is noexec"
+                }
+            },
         ),
         _ => {
             let executing = executing(step);

@@ -143,6 +143,10 @@ impl fmt::Display for Op {
             ),
             Op::Landlock { attr, rules, .. } => {
                 write!(f, "Landlock domain of {} rules", rules.len())?;
+                let named = rules.iter().filter(|rule| rule.from.is_some()).count();
+                if named > 0 {
+                    write!(f, ", {named} for files that the policy names")?;
+                }
                 match attr.scoped {
                     0 => Ok(()),
                     1 => write!(f, ", abstract sockets scoped"),

@@ -10,12 +10,20 @@ pub struct PolicyError {
     pub what: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// The key that it is about, by its parts, if it is about one; a number is a place in a list.
+    pub key: Vec<String>,
 }
 
 impl PolicyError {
     /// An error about `place`.
     pub fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into(), hint: None }
+        Self { place: place.into(), what: what.into(), hint: None, key: Vec::new() }
+    }
+
+    /// Says which key it is about.
+    pub fn at_key(mut self, key: &[&str]) -> Self {
+        self.key = key.iter().map(|part| part.to_string()).collect();
+        self
     }
 
     /// Adds what to do.

@@ -1,24 +1,26 @@
-//! Reading a policy: from TOML, and the defaults that are built in.
+//! Reading one layer of policy: from TOML, and those that are built in.
 
+use std::io::Read;
+
+use crate::check::{self, Problem, Weight};
 use crate::error::PolicyError;
+use crate::keys;
 use crate::model::Policy;
+use crate::place::Place;
 
-/// `default.toml` and `strict.toml`, as the build script turned them into JSON.
+/// The built-in policies, as the build script turned them into JSON.
 const DEFAULT: &str = include_str!(concat!(env!("OUT_DIR"), "/default.json"));
-const STRICT: &str = include_str!(concat!(env!("OUT_DIR"), "/strict.json"));
+
+/// The presets by name; `default` adds nothing.
+const PRESETS: [(&str, &str); 4] = [
+    ("strict", include_str!(concat!(env!("OUT_DIR"), "/strict.json"))),
+    ("service", include_str!(concat!(env!("OUT_DIR"), "/service.json"))),
+    ("build", include_str!(concat!(env!("OUT_DIR"), "/build.json"))),
+    ("agent", include_str!(concat!(env!("OUT_DIR"), "/agent.json"))),
+];
 
 /// A policy file larger than this is refused unread.
 pub const MOST_BYTES: usize = 1 << 20;
-
-/// Words that a policy may hold, for the suggestion when one is misspelt.
-const KEYS: &[&str] = &[
-    "process", "filesystem", "mounts", "limits", "capabilities", "syscalls", "sockets", "namespaces",
-    "sysctls", "devices", "best-effort", "user", "groups", "workdir", "env", "entrypoint", "hostname",
-    "umask", "terminal", "init", "stop-signal", "stop-timeout", "timeout", "read-only", "ram", "shm-size",
-    "mask", "unmask", "read-only-paths", "proc-pid-only", "landlock", "allow-mount", "type", "source",
-    "target", "exec", "size", "mode", "pids", "memory", "memory-swap", "cpus", "ulimits", "root", "add",
-    "drop", "base", "allow", "deny", "profile", "families", "network", "nested", "time-offsets", "path",
-];
 
 impl Policy {
     /// The defaults, `default.toml`.
@@ -26,37 +28,54 @@ impl Policy {
         built_in(DEFAULT, "the built-in defaults")
     }
 
-    /// A named preset: `default` adds nothing, `strict` takes away.
+    /// The names of the presets.
+    pub fn presets() -> impl Iterator<Item = &'static str> {
+        std::iter::once("default").chain(PRESETS.iter().map(|(name, _)| *name))
+    }
+
+    /// A named preset: `default` adds nothing.
     pub fn preset(name: &str) -> Result<Policy, PolicyError> {
-        match name {
-            "default" => Ok(Policy::default()),
-            "strict" => built_in(STRICT, "the preset strict"),
-            other => Err(PolicyError::new("--preset", format!("{other:?} is no preset"))
-                .hint("there are: default, strict")),
+        if name == "default" {
+            return Ok(Policy::default());
+        }
+        match PRESETS.iter().find(|(preset, _)| *preset == name) {
+            Some((_, json)) => built_in(json, &format!("the preset {name}")),
+            None => {
+                let names: Vec<&str> = Policy::presets().collect();
+                Err(PolicyError::new("--preset", format!("{name:?} is no preset"))
+                    .hint(format!("there are: {}", names.join(", "))))
+            }
         }
     }
 
     /// This policy under a preset. Its limits are wishes, as the defaults' are: they hold where a cgroup can be made.
     pub fn under_preset(self, name: &str) -> Result<Policy, PolicyError> {
-        let mut policy = self.merge(Policy::preset(name)?, "--preset")?;
-        (policy.limits.memory_named, policy.limits.cpus_named) = (false, false);
+        let named = (self.resources.memory_named, self.resources.cpus_named);
+        let mut policy = self.merge(Policy::preset(name)?, &format!("the preset {name}"))?;
+        (policy.resources.memory_named, policy.resources.cpus_named) = named;
         Ok(policy)
     }
 
-    /// Reads one layer of policy; `name` is the file's, for errors. Never panics, whatever the text is.
+    /// Reads one layer of policy and looks at every word of it; `name` is the file's, for errors. Never panics, whatever
+    /// the text is. What it extends and includes is not read, see [`crate::files`].
     pub fn from_toml(text: &str, name: &str) -> Result<Policy, PolicyError> {
+        let policy = Policy::parse(text, name)?;
+        match check::problems(&policy).into_iter().find(|problem| problem.weight == Weight::Error) {
+            Some(problem) => Err(problem.error(text, name)),
+            None => Ok(policy),
+        }
+    }
+
+    /// The same, without looking at what the words mean.
+    pub fn parse(text: &str, name: &str) -> Result<Policy, PolicyError> {
         if text.len() > MOST_BYTES {
-            return Err(PolicyError::new(
-                name,
-                "is larger than 1 MiB; that is no policy that a person has read",
-            ));
+            return Err(PolicyError::new(name, TOO_LARGE));
         }
         toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| {
-                let before = text.get(..span.start).unwrap_or_default();
-                before.bytes().filter(|b| *b == b'\n').count() + 1
-            });
-            let place = line.map_or_else(|| name.to_string(), |line| format!("{name}, line {line}"));
+            let place = match error.span() {
+                Some(span) => placed(name, Place::of_byte(text.as_bytes(), span.start)),
+                None => name.to_string(),
+            };
             let message = error.message().to_string();
             match unknown_key(&message) {
                 Some(key) => {
@@ -67,25 +86,94 @@ impl Policy {
                             .hint(message.split_once(", ").map_or(message.clone(), |(_, rest)| rest.into())),
                     }
                 }
-                None => PolicyError::new(place, message.lines().next().unwrap_or("is no TOML").to_string()),
+                None => {
+                    let what = message.lines().next().unwrap_or("is no TOML");
+                    let twice =
+                        what.strip_prefix("duplicate field `").and_then(|rest| rest.split('`').next());
+                    let key = |key: &[&str]| {
+                        let key: Vec<String> = key.iter().map(|part| part.to_string()).collect();
+                        Place::of_key(text, &key).map(|place| placed(name, place))
+                    };
+                    match twice {
+                        None => PolicyError::new(place, what),
+                        // Two names of one key; TOML itself sees to one name.
+                        Some(field) => {
+                            let found = key(&[field]).or_else(|| key(&["filesystem", field]));
+                            PolicyError::new(found.unwrap_or(place), what).hint(
+                                "limits is the older name of resources, and mask that of hide: write one",
+                            )
+                        }
+                    }
+                }
             }
         })
     }
 
-    /// Reads a policy file.
+    /// Reads a policy file, with nothing of what it extends and includes.
     pub fn from_file(path: &std::path::Path) -> Result<Policy, PolicyError> {
-        let name = path.display().to_string();
-        let fail = |what: &str| PolicyError::new(name.clone(), what.to_string());
-        let meta = std::fs::metadata(path).map_err(|e| fail(&reason(&e)))?;
-        if !meta.is_file() {
-            return Err(fail("is not a regular file"));
-        }
-        if meta.len() > MOST_BYTES as u64 {
-            return Err(fail("is larger than 1 MiB; that is no policy that a person has read"));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| fail(&reason(&e)))?;
-        Policy::from_toml(&text, &name)
+        Policy::from_toml(&text_of(path)?, &path.display().to_string())
     }
+}
+
+const TOO_LARGE: &str = "is larger than 1 MiB; that is no policy that a person has read";
+
+impl Problem {
+    /// The problem of a file, with its place in it.
+    pub fn error(&self, text: &str, name: &str) -> PolicyError {
+        let place =
+            Place::of_key(text, &self.key).map_or_else(|| name.to_string(), |place| placed(name, place));
+        PolicyError {
+            place,
+            what: format!("{}: {}", in_words(&self.key), self.what),
+            hint: self.hint.clone(),
+            key: self.key.clone(),
+        }
+    }
+}
+
+/// `filesystem.read[2]`
+pub fn in_words(key: &[String]) -> String {
+    let mut words = String::new();
+    for part in key {
+        match part.parse::<usize>() {
+            Ok(number) if !words.is_empty() => words.push_str(&format!("[{number}]")),
+            _ if words.is_empty() => words.push_str(part),
+            _ => {
+                words.push('.');
+                words.push_str(part);
+            }
+        }
+    }
+    words
+}
+
+/// `FILE:LINE:COLUMN`
+pub(crate) fn placed(name: &str, place: Place) -> String {
+    format!("{name}:{}:{}", place.line, place.column)
+}
+
+/// The text of a policy file: a regular file, bounded, in UTF-8.
+pub(crate) fn text_of(path: &std::path::Path) -> Result<String, PolicyError> {
+    let name = path.display().to_string();
+    let fail = |what: &str| PolicyError::new(name.clone(), what.to_string());
+    // A FIFO is not waited for.
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+        .map_err(|errno| fail(&reason(&errno.into())))?;
+    let mut file = std::fs::File::from(file);
+    let meta = file.metadata().map_err(|e| fail(&reason(&e)))?;
+    if !meta.is_file() {
+        return Err(fail("is not a regular file"));
+    }
+    if meta.len() > MOST_BYTES as u64 {
+        return Err(fail(TOO_LARGE));
+    }
+    let mut bytes = Vec::new();
+    file.by_ref().take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| fail(&reason(&e)))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let place = Place::of_byte(error.as_bytes(), error.utf8_error().valid_up_to());
+        PolicyError::new(placed(&name, place), "is no UTF-8, as TOML is")
+    })
 }
 
 fn built_in(json: &str, name: &str) -> Result<Policy, PolicyError> {
@@ -104,8 +192,8 @@ fn unknown_key(message: &str) -> Option<&str> {
 
 /// The known word that is closest to a misspelt one, if one is close.
 fn nearest(word: &str) -> Option<&'static str> {
-    KEYS.iter()
-        .map(|key| (strsim::damerau_levenshtein(word, key), *key))
+    keys::words()
+        .map(|key| (strsim::damerau_levenshtein(word, key), key))
         .min()
         .filter(|(distance, key)| *distance <= 1 + key.len() / 4)
         .map(|(_, key)| key)

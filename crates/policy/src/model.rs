@@ -2,16 +2,24 @@
 //!
 //! Every layer of policy has this shape: the defaults (`default.toml`), a preset, a file, the flags of a command
 //! line. Each field is optional, so that a later layer says only what it changes; [`crate::merge`] puts them together.
-//! The words are the same in TOML and as flags.
+//! The words are the same in TOML and as flags. [`crate::keys`] describes every key; docs/policy.md is the language.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// One layer of policy; all layers merged are the policy of a container.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Policy {
+    /// What this file lies on: a preset, or a file.
+    pub extend: Option<String>,
+    /// Pieces of this file, in files of their own.
+    pub include: Vec<String>,
+    /// What may lie on top of this: only what narrows.
+    pub extend_only: Option<ExtendOnly>,
+    /// Learnt from a run, and read by nobody yet.
+    pub incomplete: bool,
     /// Who runs, where, with which environment.
     pub process: Process,
     /// What the program finds in its files.
@@ -19,13 +27,22 @@ pub struct Policy {
     /// Mounts, in order; later layers add to them.
     pub mounts: Vec<Mount>,
     /// Resources that may be used up.
-    pub limits: Limits,
+    #[serde(alias = "limits")]
+    pub resources: Resources,
     /// Parts of root's power inside the user namespace.
     pub capabilities: Capabilities,
     /// System calls by name and set.
     pub syscalls: Syscalls,
     /// Socket families.
     pub sockets: Sockets,
+    /// What may be reached over the network, and what is offered there.
+    pub network: Network,
+    /// Which bytes may become code.
+    pub integrity: Integrity,
+    /// Reserved.
+    pub secrets: BTreeMap<String, Reserved>,
+    /// The machine's own security modules.
+    pub lsm: Lsm,
     /// Namespaces and how ids are mapped.
     pub namespaces: Namespaces,
     /// Settings of the container's own namespaces, `net.ipv4.ip_forward = "1"`.
@@ -34,10 +51,31 @@ pub struct Policy {
     pub devices: Vec<Device>,
     /// Boundaries that may be left out when they can't be set up (R31), by layer name.
     pub best_effort: Vec<String>,
+    /// The files that it was read from: none of them may lie where the container writes (R24).
+    #[serde(skip)]
+    pub sources: Vec<std::path::PathBuf>,
+}
+
+/// `extend-only`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExtendOnly {
+    /// A later layer may take away and not add.
+    Narrow,
+}
+
+/// A value of a key that has no meaning yet: whatever it is, it is refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Reserved;
+
+impl<'de> Deserialize<'de> for Reserved {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(from).map(|_| Reserved)
+    }
 }
 
 /// `[process]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Process {
     /// `-u`: `NAME|UID[:GROUP|GID]`, resolved in the image.
@@ -67,7 +105,7 @@ pub struct Process {
 }
 
 /// `[filesystem]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Filesystem {
     /// `--read-only`: the root can't be written to; `/run`, `/tmp` and `/var/tmp` are RAM.
@@ -76,8 +114,16 @@ pub struct Filesystem {
     pub ram: Option<String>,
     /// `--shm-size`: a limit of its own for `/dev/shm`; without it `/dev/shm` counts as RAM.
     pub shm_size: Option<String>,
+    /// All that may be opened for reading and listed; without it, what the mounts let be read. The forms of a path are
+    /// those of [`crate::paths`]. Replaced as a whole by a later layer, as the next two.
+    pub read: Option<Vec<String>>,
+    /// All that may be written, made, removed and moved; without it, what the mounts let be written.
+    pub write: Option<Vec<String>>,
+    /// All that may be executed; without it, what the mounts let be executed.
+    pub execute: Option<Vec<String>>,
     /// Paths that are hidden behind a mask; a later layer adds to them.
-    pub mask: Vec<String>,
+    #[serde(alias = "mask")]
+    pub hide: Vec<String>,
     /// `--security-opt unmask=`: paths taken off the list of masks.
     pub unmask: Vec<String>,
     /// Paths that are made read-only; a later layer adds to them.
@@ -91,7 +137,7 @@ pub struct Filesystem {
 }
 
 /// One `[[mounts]]` entry, `-v`, `--mount`, `--tmpfs`, `--ro` or `--rw`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Mount {
     /// `bind` or `tmpfs`.
@@ -112,7 +158,7 @@ pub struct Mount {
 }
 
 /// The kinds of mount.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MountKind {
     /// Something of the host's.
@@ -122,10 +168,10 @@ pub enum MountKind {
     Tmpfs,
 }
 
-/// `[limits]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+/// `[resources]`, in older files `[limits]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Limits {
+pub struct Resources {
     /// `--pids-limit`: processes and threads; -1: as many as the caller may have.
     pub pids: Option<i64>,
     /// `-m`: memory, for instance `"512m"`.
@@ -145,7 +191,7 @@ pub struct Limits {
 }
 
 /// `[capabilities]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Capabilities {
     /// What a program that starts as root inside has; replaced as a whole by a later layer.
@@ -157,21 +203,21 @@ pub struct Capabilities {
 }
 
 /// `[syscalls]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Syscalls {
     /// The base: sets (`@basic-io`) and names; replaced as a whole by a later layer.
     pub base: Option<Vec<String>>,
     /// `--syscall`: sets and names on top of the base.
     pub allow: Vec<String>,
-    /// Names that are refused although a set holds them.
+    /// Names and sets that are refused although they are allowed otherwise.
     pub deny: Vec<String>,
     /// `--security-opt seccomp=FILE`: a profile in the format of Docker and Podman instead of all this.
     pub profile: Option<String>,
 }
 
 /// `[sockets]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Sockets {
     /// `unix`, `inet`, `inet6`, `netlink-route`; replaced as a whole by a later layer.
@@ -180,8 +226,49 @@ pub struct Sockets {
     pub allow: Vec<String>,
 }
 
+/// `[network]`: checked, and refused at a start until it can be held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Network {
+    /// Where connections may go: `DESTINATION:PORTS[/tcp|udp]`.
+    pub egress: Vec<String>,
+    /// What is offered outside: `[ADDRESS:]PORT:PORT[/tcp|udp]`.
+    pub publish: Vec<String>,
+}
+
+/// `[integrity]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Integrity {
+    /// What happens to bytes that are about to be executed.
+    pub exec: Option<ExecIntegrity>,
+}
+
+/// `[integrity] exec`, from the weakest on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExecIntegrity {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Their digest is recorded.
+    Measure,
+    /// Only bytes of the verified root are.
+    Enforce,
+}
+
+/// `[lsm]`: labels of the machine's own security modules.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Lsm {
+    /// The AppArmor profile that the program runs under.
+    pub apparmor: Option<String>,
+    /// The SELinux context that the program runs in.
+    pub selinux: Option<String>,
+}
+
 /// `[namespaces]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Namespaces {
     /// `--userns`
@@ -195,7 +282,7 @@ pub struct Namespaces {
 }
 
 /// How ids inside relate to ids outside.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UserNamespace {
     /// One id, the caller's own; for root as the caller an unused range.
@@ -208,7 +295,7 @@ pub enum UserNamespace {
 }
 
 /// One `[[devices]]` entry or `--device`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Device {
     /// A character device of the host in `/dev`.

@@ -1,12 +1,12 @@
 //! From a policy to an OCI runtime specification, with what OCI has no word for in annotations.
 
-mod mounts;
+pub(crate) mod mounts;
 mod process;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use donjon_confine::extensions::{Extensions, Origin, Root as RootTreeKind, Upper};
+use donjon_confine::extensions::{Extensions, Files, Origin, Root as RootTreeKind, Upper};
 use donjon_confine::layers::seccomp::SyscallPolicy;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
@@ -17,7 +17,8 @@ use oci_spec::runtime::{
 };
 
 use crate::error::PolicyError;
-use crate::model::{Policy, UserNamespace};
+use crate::model::{ExecIntegrity, Policy, UserNamespace};
+use crate::paths;
 use crate::words::{numbers, sysctls};
 
 /// Who calls donjon.
@@ -84,6 +85,7 @@ pub fn to_spec(
     caller: &Caller,
     request: &Request,
 ) -> Result<Spec, PolicyError> {
+    not_there_yet(policy)?;
     let ids = Ids::choose(policy, who, caller, request)?;
     if ids.squash && !policy.process.groups.is_empty() {
         let what = "with one id alone the kernel lets nobody have further groups";
@@ -110,6 +112,32 @@ pub fn to_spec(
         .annotations(annotations)
         .build()
         .map_err(internal)
+}
+
+/// What the language knows and this version can't hold is refused, never passed over (R31).
+fn not_there_yet(policy: &Policy) -> Result<(), PolicyError> {
+    let refuse = |key: &[&str], what: &str, hint: &str| {
+        Err(PolicyError::new(format!("the policy's {}", key.join(".")), what).at_key(key).hint(hint))
+    };
+    if !policy.network.egress.is_empty() || !policy.network.publish.is_empty() {
+        let key = if policy.network.egress.is_empty() { "publish" } else { "egress" };
+        return refuse(
+            &["network", key],
+            "can't be held by this version: a container has loopback and no other network",
+            "take it out; `egress = []` says that nothing may be reached, and that holds",
+        );
+    }
+    if policy.integrity.exec.unwrap_or_default() != ExecIntegrity::Off {
+        let hint = "take it out, or write \"off\"; `[filesystem] write` and `execute` keep what is written from being executed";
+        return refuse(&["integrity", "exec"], "can't be held by this version", hint);
+    }
+    let f = &policy.filesystem;
+    let named = [&f.read, &f.write, &f.execute].iter().any(|list| list.is_some());
+    if named && f.landlock == Some(false) {
+        let what = "is false, and Landlock is what holds filesystem.read, write and execute";
+        return refuse(&["filesystem", "landlock"], what, "leave it out, or the lists");
+    }
+    Ok(())
 }
 
 fn internal(error: OciSpecError) -> PolicyError {
@@ -193,7 +221,7 @@ fn extensions(
             .hint(format!("there are: {}", OPTIONAL.join(", "))));
     }
     // Limits that nobody but the defaults and presets asked for hold where a cgroup can be made.
-    let optional = [(policy.limits.memory_named, "memory"), (policy.limits.cpus_named, "cpu")];
+    let optional = [(policy.resources.memory_named, "memory"), (policy.resources.cpus_named, "cpu")];
     let optional_limits =
         optional.iter().filter(|(named, _)| !named).map(|(_, name)| name.to_string()).collect();
     Ok(Extensions {
@@ -206,6 +234,11 @@ fn extensions(
             None => Some(syscalls_of(policy, who, ids.squash)?),
         },
         landlock: policy.filesystem.landlock.unwrap_or(true),
+        files: Files {
+            read: policy.filesystem.read.clone(),
+            write: policy.filesystem.write.clone(),
+            execute: policy.filesystem.execute.clone(),
+        },
         init: policy.process.init.unwrap_or(false),
         proc_pid_only: policy.filesystem.proc_pid_only.unwrap_or(false),
         nested_userns: policy.namespaces.nested.unwrap_or(false),
@@ -217,10 +250,10 @@ fn extensions(
 }
 
 /// Layers that `--best-effort` may name (R31).
-const OPTIONAL: [&str; 2] = ["cgroups", "landlock"];
+pub(crate) const OPTIONAL: [&str; 2] = ["cgroups", "landlock"];
 
 fn pids_limit(policy: &Policy) -> Result<Option<u64>, PolicyError> {
-    match policy.limits.pids {
+    match policy.resources.pids {
         None | Some(-1) => Ok(None),
         Some(n) if n > 0 => Ok(u64::try_from(n).ok()),
         Some(n) => Err(PolicyError::new("--pids-limit", format!("{n} processes: nothing could run"))
@@ -233,11 +266,18 @@ fn hostname(policy: &Policy, request: &Request) -> Result<String, PolicyError> {
         Some(name) => name.clone(),
         None => request.id.chars().take(12).collect(),
     };
-    let ok = !name.is_empty()
+    if is_hostname(&name) {
+        Ok(name)
+    } else {
+        Err(PolicyError::new("--hostname", format!("{name:?} is no host name")))
+    }
+}
+
+pub(crate) fn is_hostname(name: &str) -> bool {
+    !name.is_empty()
         && name.len() <= 64
         && !name.starts_with('-')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
-    if ok { Ok(name) } else { Err(PolicyError::new("--hostname", format!("{name:?} is no host name"))) }
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
 }
 
 fn id_mappings(maps: &[(u32, u32, u32)]) -> Result<Vec<LinuxIdMapping>, PolicyError> {
@@ -286,7 +326,11 @@ fn linux(
     ids: &Ids,
 ) -> Result<oci_spec::runtime::Linux, PolicyError> {
     let f = &policy.filesystem;
-    let masked: Vec<String> = f.mask.iter().filter(|m| !f.unmask.contains(m)).cloned().collect();
+    let mut masked: Vec<String> =
+        f.hide.iter().filter(|m| !f.unmask.contains(m)).map(|m| paths::tree(m).to_string()).collect();
+    // One mask over another would cover nothing and cost a mount.
+    let mut seen = std::collections::HashSet::new();
+    masked.retain(|m| seen.insert(m.clone()));
     let read_only: Vec<String> = f
         .read_only_paths
         .iter()
@@ -367,7 +411,7 @@ fn devices(policy: &Policy) -> Result<Vec<oci_spec::runtime::LinuxDevice>, Polic
 }
 
 fn resources(policy: &Policy) -> Result<LinuxResources, PolicyError> {
-    let l = &policy.limits;
+    let l = &policy.resources;
     let mut resources = LinuxResourcesBuilder::default();
     if let Some(pids) = pids_limit(policy)? {
         let pids = i64::try_from(pids).unwrap_or(i64::MAX);

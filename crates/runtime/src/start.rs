@@ -137,6 +137,8 @@ pub struct Outcome {
     pub events: Vec<Event>,
     /// Whether there is a record left to ask about.
     pub kept: bool,
+    /// What is not enforced or was passed over, and why.
+    pub notes: Vec<String>,
 }
 
 /// What `run` leaves outside of the state directory, opened before the start and filled after it.
@@ -231,8 +233,14 @@ pub fn foreground(store: &Store, container: Container, launch: Launch) -> Result
     drop(notes);
     let (end, events) = warden.watch();
     settings.restore();
-    let outcome =
-        Outcome { id: container.id.clone(), name: state.name.clone(), end, events, kept: !auto_remove };
+    let outcome = Outcome {
+        id: container.id.clone(),
+        name: state.name.clone(),
+        end,
+        events,
+        kept: !auto_remove,
+        notes: state.notes.clone(),
+    };
     let _ = groups.remove();
     finish(store, container, state, &outcome.end);
     Ok(outcome)
@@ -431,6 +439,7 @@ impl Start<'_> {
             Identity::of(rustix::process::getpid()).map_err(RunError::io("state: read my start time"))?;
         state.warden = Some(warden);
         state.notes = plan.notes().to_vec();
+        state.notes.extend(handover.passed_over.iter().map(ToString::to_string));
         state.cgroups = made.get().paths();
         self.container.sign_lock(warden)?;
         self.container.write_config(&spec)?;

@@ -25,6 +25,8 @@ pub struct RunArgs {
     pub preset: Option<String>,
     /// `--policy`, in order.
     pub files: Vec<PathBuf>,
+    /// `--incomplete`: a learnt policy that nobody has read may be used.
+    pub incomplete: bool,
     /// The image.
     pub image: Reference,
     /// The program and its arguments; empty: the image's own.
@@ -143,7 +145,13 @@ const OPTIONS: &[(&str, &[Definition])] = &[
         "Isolation",
         &[
             Definition::values("policy", None, "FILE", "Read a policy file (TOML); flags have the last word"),
-            Definition::value("preset", None, "NAME", "Begin with a preset: default, strict"),
+            Definition::value(
+                "preset",
+                None,
+                "NAME",
+                "Begin with a preset: default, strict, service, build, agent",
+            ),
+            Definition::flag("incomplete", None, "Use a learnt policy that nobody has read yet"),
             Definition::values("cap-add", None, "CAP", "Add a capability inside the user namespace"),
             Definition::values("cap-drop", None, "CAP", "Drop a capability; ALL drops every one"),
             Definition::values("syscall", None, "NAME|@SET", "Allow a system call, or a set of them"),
@@ -286,6 +294,7 @@ pub fn parse(command: Command, given_words: Vec<OsString>) -> Result<RunArgs, St
         flags,
         preset: given.one("preset"),
         files: given.many("policy").into_iter().map(PathBuf::from).collect(),
+        incomplete: given.has("incomplete"),
         image,
         command: words,
         detach: given.has("detach"),
@@ -362,7 +371,7 @@ fn policy(given: &mut Given) -> Result<(Policy, bool), PolicyError> {
         given.read_many("time-offset", numbers::time_offsets)?.into_iter().flatten().collect();
     policy.best_effort = given.many("best-effort");
 
-    let l = &mut policy.limits;
+    let l = &mut policy.resources;
     l.memory = given.read("memory", size)?;
     l.memory_swap = given.read("memory-swap", |w| if w == "-1" { Ok(w.to_string()) } else { size(w) })?;
     l.cpus =

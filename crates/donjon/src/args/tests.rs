@@ -35,7 +35,7 @@ fn what_follows_the_image_is_the_programs_and_never_donjons() {
 fn short_switches_go_together_and_values_may_begin_with_a_dash() {
     let args = run(&["-itd", "-e", "A=-b", "--pids-limit", "-1", "host"]);
     assert!(args.interactive && args.detach && args.flags.process.terminal == Some(true));
-    assert_eq!(args.flags.limits.pids, Some(-1));
+    assert_eq!(args.flags.resources.pids, Some(-1));
     assert_eq!(args.flags.process.env["A"], "-b");
 }
 

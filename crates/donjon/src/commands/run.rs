@@ -8,7 +8,7 @@ use std::time::Duration;
 use donjon_confine::{Host, Plan, Spec};
 use donjon_image::{Asker, Image, Reference, User, users};
 use donjon_policy::model::UserNamespace;
-use donjon_policy::{Caller, Identity, Policy, PolicyError, Request, RootTree, to_spec};
+use donjon_policy::{Caller, Identity, Policy, PolicyError, Request, RootTree, Stack, to_spec};
 use donjon_runtime::Store;
 use donjon_runtime::container::Container;
 use donjon_runtime::names::Id;
@@ -57,27 +57,74 @@ pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
             .write_all(b"donjon: --userns host: ids and capabilities inside are the host's own\n");
     }
     // Not needed any more, and a warden lives as long as its container.
-    drop((policy, args.flags));
+    drop(policy);
     if args.detach {
         let id = start::detached(&store, container, launch)?;
+        if !args.files.is_empty() {
+            let notes = store.find(id.as_str()).ok().and_then(|c| Some(c.state().ok()?.notes));
+            tell_passed_over(&notes.unwrap_or_default(), &args);
+        }
         writeln!(std::io::stdout(), "{id}")?;
         return Ok(0);
     }
     let outcome = start::foreground(&store, container, launch)?;
+    tell_passed_over(&outcome.notes, &args);
     explain::summarize(&outcome.events, outcome.end.reason.as_deref(), outcome.kept.then_some(&outcome.name));
     Ok(outcome.end.code)
 }
 
-/// The policy in effect: defaults, preset, files, flags, each on top of the one before.
+/// The policy in effect: defaults, preset, files with what they build on, flags, each on top of the one before.
 pub fn effective(args: &RunArgs) -> Result<Policy, Failure> {
     let mut policy = Policy::defaults()?;
     if let Some(preset) = &args.preset {
         policy = policy.under_preset(preset)?;
     }
     for file in &args.files {
-        policy = policy.merge(Policy::from_file(file)?, &file.display().to_string())?;
+        let stack = Stack::read(file)?;
+        if let Some(place) = stack.incomplete() {
+            unread(&place, args.incomplete)?;
+        }
+        policy = stack.over(policy)?;
     }
     Ok(policy.merge(args.flags.clone(), "the command line")?)
+}
+
+/// A learnt policy that nobody has read is used only when that was said, and never in silence.
+fn unread(place: &str, wanted: bool) -> Result<(), Failure> {
+    if !wanted {
+        let what = "incomplete = true: it was learnt from a run, and nobody has read it yet";
+        return Err(Failure::new(format!("{place}: {what}"))
+            .hint("read it and take the line out; or use it as it is with --incomplete"));
+    }
+    let _ = writeln!(std::io::stderr(), "donjon: {place}: a learnt policy that nobody has read is in force");
+    Ok(())
+}
+
+/// Tells what the policy files name and the container does not hold. What a preset names is meant for many images.
+fn tell_passed_over(notes: &[String], args: &RunArgs) {
+    if args.files.is_empty() {
+        return;
+    }
+    let named = ["filesystem.read: ", "filesystem.write: ", "filesystem.execute: "];
+    let presets: Vec<Policy> = Policy::presets().filter_map(|name| Policy::preset(name).ok()).collect();
+    let of_preset = |note: &str| {
+        presets.iter().any(|preset| {
+            let f = &preset.filesystem;
+            named.iter().zip([&f.read, &f.write, &f.execute]).any(|(key, list)| {
+                list.iter().flatten().any(|path| note.starts_with(&format!("{key}{path} ")))
+            })
+        })
+    };
+    let told = notes.iter().filter(|note| named.iter().any(|key| note.starts_with(key)) && !of_preset(note));
+    let told: Vec<&String> = told.collect();
+    let mut text = String::new();
+    for note in told.iter().take(10) {
+        text.push_str(&format!("donjon: {}\n", donjon_runtime::events::printable(note)));
+    }
+    if told.len() > 10 {
+        text.push_str(&format!("donjon: and {} more such paths of the policy\n", told.len() - 10));
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Where a range of host ids comes from.
@@ -105,8 +152,8 @@ pub fn specify(
         gid: host.gid,
         home: std::env::var_os("HOME").map(PathBuf::from),
         own: std::iter::once(std::fs::canonicalize(&state).unwrap_or(state)).collect(),
-        policies: args
-            .files
+        policies: policy
+            .sources
             .iter()
             .cloned()
             .chain(policy.syscalls.profile.as_ref().map(PathBuf::from))

@@ -113,7 +113,7 @@ fn tmpfs(mount: &Mount) -> Result<SpecMount, PolicyError> {
 }
 
 /// Places of the container that nothing may be mounted over: the walls themselves.
-fn inside(target: &str) -> Result<(), PolicyError> {
+pub(crate) fn inside(target: &str) -> Result<(), PolicyError> {
     let path = Path::new(target);
     let wall =
         ["/proc", "/sys", "/dev"].iter().find(|wall| path.starts_with(wall) && !path.starts_with("/dev/shm"));

@@ -48,8 +48,14 @@ pub(super) fn process(
         .ambient(ambient)
         .build()
         .map_err(internal)?;
-    ProcessBuilder::default()
-        .terminal(terminal)
+    let mut spec = ProcessBuilder::default();
+    if let Some(profile) = &policy.lsm.apparmor {
+        spec = spec.apparmor_profile(profile.clone());
+    }
+    if let Some(context) = &policy.lsm.selinux {
+        spec = spec.selinux_label(context.clone());
+    }
+    spec.terminal(terminal)
         .user(user)
         .args(args)
         .env(environment(policy, who, terminal))
@@ -109,7 +115,7 @@ fn capability_set(policy: &Policy, who: &Identity) -> Result<HashSet<Capability>
 
 fn rlimits(policy: &Policy) -> Result<Vec<PosixRlimit>, PolicyError> {
     policy
-        .limits
+        .resources
         .ulimits
         .iter()
         .map(|(name, value)| {

@@ -4,6 +4,7 @@ pub mod capabilities;
 pub mod devices;
 pub mod environment;
 pub mod mounts;
+pub mod network;
 pub mod numbers;
 pub mod security;
 pub mod signals;

@@ -6,7 +6,7 @@ use super::WordError;
 use crate::model::{Mount, MountKind};
 
 /// An absolute path below `/` without `.` and `..`.
-fn target(word: &str, path: &str) -> Result<String, WordError> {
+pub(crate) fn target(word: &str, path: &str) -> Result<String, WordError> {
     let parts_ok = path.split('/').all(|p| p != ".." && p != ".");
     if path.starts_with('/') && parts_ok && path.bytes().any(|b| b != b'/') && !path.contains('\0') {
         Ok(path.to_string())

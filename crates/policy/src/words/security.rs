@@ -31,7 +31,7 @@ pub fn security_opt(word: &str, policy: &mut Policy) -> Result<(), WordError> {
             Ok(())
         }
         ("mask", _) => {
-            policy.filesystem.mask.extend(paths()?);
+            policy.filesystem.hide.extend(paths()?);
             Ok(())
         }
         ("unmask", _) => {

@@ -16,7 +16,7 @@ use super::{SeccompError, number};
 pub struct SyscallPolicy {
     /// Sets (`@default`, `@basic-io`...) and names that exist for the container.
     pub allow: Vec<String>,
-    /// Names that are refused although a set holds them.
+    /// Names and sets that are refused although they are allowed otherwise.
     pub deny: Vec<String>,
     /// Socket families: `unix`, `inet`, `inet6`, `netlink-route`, `netlink`, `packet`, `vsock`, `alg`, `bluetooth`.
     pub families: Vec<String>,
@@ -60,7 +60,7 @@ const CONDITIONAL: [&str; 10] = [
 
 /// Calls that the last steps of a start make under the filter: without them nothing could start, or the start would
 /// wait for ever for an answer that nobody gives.
-pub(super) const NEEDED: [&str; 4] = ["close", "execve", "exit_group", "sendmsg"];
+pub const NEEDED: [&str; 4] = ["close", "execve", "exit_group", "sendmsg"];
 
 /// Protocols of internet sockets: any (0), ICMP, TCP, UDP, ICMPv6. SCTP, MPTCP, raw numbers are not among them.
 const INET_PROTOCOLS: [u64; 5] = [0, 1, 6, 17, 58];
@@ -93,12 +93,20 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
         }
     }
     for word in &policy.deny {
-        let nr = number(word).ok_or_else(|| SeccompError::UnknownCall(word.clone()))?;
-        if NEEDED.contains(&word.as_str()) {
-            return Err(SeccompError::Needed(word.clone()));
+        let denied = match word.starts_with('@') {
+            true => sets::members(word).ok_or_else(|| SeccompError::UnknownSet(word.clone()))?,
+            false => {
+                number(word).ok_or_else(|| SeccompError::UnknownCall(word.clone()))?;
+                vec![word.as_str()]
+            }
+        };
+        if let Some(needed) = denied.iter().find(|name| NEEDED.contains(name)) {
+            return Err(SeccompError::Needed((*needed).to_string()));
         }
-        if let Some(place) = table.get_mut(nr as usize) {
-            *place = false;
+        for nr in denied.iter().filter_map(|name| number(name)) {
+            if let Some(place) = table.get_mut(nr as usize) {
+                *place = false;
+            }
         }
     }
     let granted = |name: &str| number(name).is_some_and(|nr| table.get(nr as usize) == Some(&true));
@@ -132,7 +140,10 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
         let args = if nested { Vec::new() } else { vec![masked(0, NEW_NAMESPACES_OR_TIME, 0)?] };
         rules.add(vec!["unshare".into()], Action::ScmpActAllow, None, args)?;
     }
-    if policy.nested_userns && !policy.deny.iter().any(|d| d == "setns") {
+    let denies = |name: &str| {
+        policy.deny.iter().any(|d| d == name || sets::members(d).is_some_and(|set| set.contains(&name)))
+    };
+    if policy.nested_userns && !denies("setns") {
         rules.add(vec!["setns".into()], Action::ScmpActAllow, None, Vec::new())?;
     }
     if granted("socket") {
@@ -240,6 +251,10 @@ fn masked(index: usize, mask: u64, value: u64) -> Result<LinuxSeccompArg, Seccom
         .build()
         .map_err(|e| SeccompError::Spec(e.to_string()))
 }
+
+/// Every family that a policy can name.
+pub const FAMILIES: [&str; 9] =
+    ["unix", "inet", "inet6", "netlink-route", "netlink", "packet", "vsock", "alg", "bluetooth"];
 
 /// The conditions under which a socket of a family may be made; each alone suffices.
 fn family_conditions(family: &str) -> Result<Vec<Vec<LinuxSeccompArg>>, SeccompError> {

@@ -4,6 +4,9 @@
 //! around the mount namespace were found; device nodes and `ioctl` on devices outside `/dev`; signals and abstract
 //! unix sockets across the container's border (R11). It is a second wall behind the mounts: rules follow from them.
 //!
+//! A policy may name files besides (`[filesystem] read`, `write`, `execute`, see [`files`]): then these are all that may be
+//! read, written or executed, whatever the mounts would allow.
+//!
 //! **Can't stop**: what the mounts take back below a directory that a rule opens, as rights can only be given to a whole
 //! tree: a read-only or `noexec` mount below a writable root is held by its mount flags alone, and by Landlock too only
 //! with a read-only root. What was opened before (standard input, output and error); `stat`, `chmod`, `chown` and a few
@@ -13,19 +16,24 @@
 //! 6 (6.12) the scopes. Whatever the kernel's ABI lacks is left out and noted. Rules are opened inside the final
 //! mount namespace, after the last mount: a process under Landlock can't mount.
 
-use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+pub mod files;
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use donjon_sys::landlock::{RulesetAttr, add_path_beneath, create_ruleset, restrict_self};
 use oci_spec::runtime::Spec;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::channel::message;
+use crate::child::Context;
 use crate::error::SpecError;
 use crate::extensions::Extensions;
 use crate::host::Host;
 use crate::plan::{Draft, Layer, Op};
 use crate::resolve;
+use files::{Form, List};
 
 /// Access rights of `linux/landlock.h`.
 pub mod access {
@@ -63,6 +71,8 @@ pub mod access {
     pub const READ: u64 = READ_FILE | READ_DIR;
     /// Writing, making and removing anything but device nodes.
     pub const WRITE: u64 = ((1 << 15) - 1) & !(EXECUTE | READ | MAKE_CHAR | MAKE_BLOCK) | REFER | TRUNCATE;
+    /// What concerns the names in a directory, and not the content of any file: making, removing, moving.
+    pub const WRITE_NAMES: u64 = WRITE & !(WRITE_FILE | TRUNCATE);
     /// What a rule on a file that is no directory may hold.
     pub const OF_FILES: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
 }
@@ -72,13 +82,18 @@ const SCOPE_ABSTRACT_UNIX: u64 = 1;
 /// Scope: signals (ABI 6).
 const SCOPE_SIGNAL: u64 = 2;
 
-/// One rule: these rights for everything below this path of the container.
+/// One rule: these rights for this path of the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathRule {
-    /// A path inside the container.
+    /// A path inside the container; of a pattern, the directory that it is about.
     pub path: CString,
+    /// How much of it is meant.
+    pub form: Form,
     /// Bits of [`access`].
     pub allowed: u64,
+    /// Which list of the policy named it, and where in it. What a list names and is not there is passed over and told; what
+    /// follows from a mount must be there.
+    pub from: Option<(List, u16)>,
 }
 
 /// The step that puts the process under a ruleset made of the container's mounts.
@@ -119,9 +134,14 @@ pub(crate) fn plan(
     let handled = access::all(host.landlock_abi);
     let root_writable = !spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false);
     let mut rules = Vec::new();
+    let taken = files::taken(&ext.files);
     let mut rule = |path: &[u8], allowed: u64| -> Result<(), SpecError> {
         let path = SpecError::c_string(Layer::Landlock, "mounts", path)?;
-        rules.push(PathRule { path, allowed: allowed & handled });
+        let allowed = allowed & handled & !taken;
+        // The kernel takes no rule without rights.
+        if allowed != 0 {
+            rules.push(PathRule { path, form: Form::Tree, allowed, from: None });
+        }
         Ok(())
     };
     let root = access::READ | access::EXECUTE | if root_writable { access::WRITE } else { 0 };
@@ -142,6 +162,7 @@ pub(crate) fn plan(
             }
         }
     }
+    rules.extend(files::rules(&ext.files, handled)?);
     // A further process is in a domain of its own beside the container's: under the scope of signals it could send
     // none to the programs that it was started to work with. The pid namespace still holds it.
     let scoped = match (host.landlock_abi >= 6, further) {
@@ -161,19 +182,50 @@ pub(crate) fn plan(
     Ok(())
 }
 
-/// Opens every rule's path inside the container and enters the domain.
-pub(crate) fn restrict(attr: &RulesetAttr, rules: &[PathRule], log: bool) -> Result<(), Errno> {
+/// Opens every rule's path inside the container and enters the domain. What a list of the policy names and is not there
+/// is passed over, and told.
+pub(crate) fn restrict(
+    ctx: &Context<'_>,
+    attr: &RulesetAttr,
+    rules: &[PathRule],
+    log: bool,
+) -> Result<(), Errno> {
     let ruleset = create_ruleset(attr)?;
     let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    for rule in rules {
-        let beneath = open_rule(&root, &rule.path)?;
-        let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&beneath)?.st_mode) == FileType::Directory;
-        let allowed = if is_dir { rule.allowed } else { rule.allowed & access::OF_FILES };
-        add_path_beneath(ruleset.as_fd(), beneath.as_fd(), allowed)?;
+    for (i, rule) in rules.iter().enumerate() {
+        let added = match &rule.form {
+            Form::Matching(pattern) => {
+                files::add_matching(ruleset.as_fd(), root.as_fd(), &rule.path, pattern, rule.allowed)
+            }
+            form => resolve::in_root(&root, rule.path.as_c_str(), OFlags::PATH)
+                .and_then(|file| add(ruleset.as_fd(), file.as_fd(), form, rule.allowed)),
+        };
+        match (added, rule.from) {
+            (Ok(0), Some(_)) => tell(ctx, i, 0)?,
+            (Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP), Some(_)) => {
+                tell(ctx, i, Errno::NOENT.raw_os_error())?;
+            }
+            (other, _) => drop(other?),
+        }
     }
     restrict_self(ruleset.as_fd(), if log { donjon_sys::landlock::LOG_NEW_EXEC } else { 0 })
 }
 
-fn open_rule(root: impl AsFd, path: &CStr) -> Result<std::os::fd::OwnedFd, Errno> {
-    resolve::in_root(root, path, OFlags::PATH)
+/// Tells the parent about a rule that grants nothing here.
+fn tell(ctx: &Context<'_>, rule: usize, errno: i32) -> Result<(), Errno> {
+    ctx.send(message::PASSED_OVER, u16::try_from(rule).unwrap_or(u16::MAX), errno, None)
+}
+
+/// Adds the rights to the ruleset, as far as they can be had of what `file` is, and returns how many rules that makes.
+fn add(ruleset: BorrowedFd<'_>, file: BorrowedFd<'_>, form: &Form, allowed: u64) -> Result<usize, Errno> {
+    let is_dir = FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) == FileType::Directory;
+    let allowed = match (is_dir, form) {
+        (false, _) => allowed & access::OF_FILES,
+        (true, Form::Tree) => allowed,
+        (true, Form::Object | Form::Matching(_)) => allowed & (access::READ_DIR | access::WRITE_NAMES),
+    };
+    if allowed == 0 {
+        return Ok(0);
+    }
+    add_path_beneath(ruleset, file, allowed).map(|()| 1)
 }
