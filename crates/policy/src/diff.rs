@@ -93,15 +93,14 @@ pub fn changes(a: &Policy, b: &Policy) -> Vec<Change> {
     all.0
 }
 
+/// Whether the policy says that the program is root inside, if it says who it is. Where it does not, the image does.
+fn said_root(p: &Policy) -> Option<bool> {
+    let user = p.process.user.as_deref()?.split(':').next().unwrap_or_default();
+    Some(user == "root" || user.parse() == Ok(0u32))
+}
+
 fn process(a: &Policy, b: &Policy, all: &mut Changes) {
-    let is_root = |user: &Option<String>| match user
-        .as_deref()
-        .map(|user| user.split(':').next().unwrap_or_default())
-    {
-        None | Some("root") => true,
-        Some(number) => number.parse() == Ok(0u32),
-    };
-    match (is_root(&a.process.user), is_root(&b.process.user)) {
+    match (said_root(a).unwrap_or(true), said_root(b).unwrap_or(true)) {
         (false, true) => all.add(Wider, &["process.user"], "may run as root inside"),
         (true, false) => all.add(Narrower, &["process.user"], "may run as root inside"),
         _ => all.other("process.user", &a.process.user, &b.process.user),
@@ -294,15 +293,19 @@ fn kernel(a: &Policy, b: &Policy, all: &mut Changes) {
         |p: &Policy| p.sockets.families.iter().flatten().chain(&p.sockets.allow).cloned().collect();
     all.set(&["sockets.allow", "sockets.families"], &families(a), &families(b), "may make sockets:");
     let keys = ["capabilities.add", "capabilities.root", "capabilities.drop"];
-    let (root_a, root_b) = (powers(a, true), powers(b, true));
-    all.set(&keys, &root_a, &root_b, "as root inside has the capabilities");
-    let (plain_a, plain_b) = (powers(a, false), powers(b, false));
-    all.set(
-        &["capabilities.add", "capabilities.drop"],
-        &plain_a,
-        &plain_b,
-        "as anybody inside has the capabilities",
-    );
+    // Where it is said who the program is, what anybody else would have does not count.
+    match (said_root(a), said_root(b)) {
+        (Some(as_a), Some(as_b)) => {
+            all.set(&keys, &powers(a, as_a), &powers(b, as_b), "has the capabilities")
+        }
+        (Some(root), None) | (None, Some(root)) => {
+            all.set(&keys, &powers(a, root), &powers(b, root), "has the capabilities");
+        }
+        (None, None) => {
+            all.set(&keys, &powers(a, true), &powers(b, true), "as root inside has the capabilities");
+            all.set(&keys, &powers(a, false), &powers(b, false), "as anybody inside has the capabilities");
+        }
+    }
     let nested = |p: &Policy| p.namespaces.nested == Some(true);
     all.switch("namespaces.nested", nested(a), nested(b), "may make user namespaces");
     let order = |p: &Policy| match p.namespaces.user.unwrap_or_default() {

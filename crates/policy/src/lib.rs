@@ -12,10 +12,13 @@ mod merge;
 pub mod model;
 pub mod paths;
 pub mod place;
+mod record;
+pub mod schema;
 pub mod spec;
 #[cfg(test)]
 mod tests;
 pub mod words;
+mod write;
 
 pub use error::PolicyError;
 pub use files::Stack;

@@ -449,8 +449,9 @@ fn a_policy_that_widens_is_found_among_any_other_changes() {
             let found = changes(&a, &b);
             // What base, allow and deny say is one set, of which one may take away what another would give. So are
             // the lists of capabilities.
-            let hidden =
-                ["syscalls", "capabilities"].iter().any(|set| key.starts_with(set) && other.starts_with(set));
+            let hidden = ["syscalls", "capabilities"].iter().any(|set| key.starts_with(set) && other.starts_with(set))
+                    // Who is not root does not have what root has.
+                    || key.starts_with("capabilities") && *other == "process.user";
             assert!(hidden || found.iter().any(is(Direction::Wider)), "{key} beside {other}: {found:?}");
         }
     }
@@ -520,4 +521,157 @@ fn words_with_a_choice_are_listed_as_the_model_has_them() {
             }
         }
     }
+}
+
+/// Whether a value is what the schema says, for the part of JSON schema that ours uses.
+fn fits(
+    value: &serde_json::Value,
+    schema: &serde_json::Value,
+    root: &serde_json::Value,
+) -> Result<(), String> {
+    use serde_json::Value;
+    if let Some(to) = schema.get("$ref").and_then(Value::as_str) {
+        return fits(value, root.pointer(to.trim_start_matches('#')).unwrap(), root);
+    }
+    let wrong = |what: &str| Err(format!("{value} is {what}: {schema}"));
+    match schema["type"].as_str().unwrap() {
+        "string" if !value.is_string() => return wrong("no string"),
+        "boolean" if !value.is_boolean() => return wrong("no boolean"),
+        "integer" if !value.is_i64() => return wrong("no integer"),
+        "number" if !value.is_number() => return wrong("no number"),
+        "array" => {
+            for item in value.as_array().ok_or_else(|| format!("{value} is no array"))? {
+                fits(item, &schema["items"], root)?;
+            }
+        }
+        "object" => {
+            let table = value.as_object().ok_or_else(|| format!("{value} is no object"))?;
+            if schema
+                .get("maxProperties")
+                .and_then(Value::as_u64)
+                .is_some_and(|most| table.len() as u64 > most)
+            {
+                return wrong("too much");
+            }
+            for needed in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+                table.get(needed.as_str().unwrap()).ok_or_else(|| format!("{value} lacks {needed}"))?;
+            }
+            for (name, inside) in table {
+                match schema.get("properties").and_then(|properties| properties.get(name)) {
+                    Some(schema) => fits(inside, schema, root)?,
+                    None => match schema.get("additionalProperties") {
+                        Some(Value::Bool(false)) => return Err(format!("{name} is no key")),
+                        Some(schema) => fits(inside, schema, root)?,
+                        None => {}
+                    },
+                }
+            }
+        }
+        _ => {}
+    }
+    if schema.get("enum").and_then(Value::as_array).is_some_and(|all| !all.contains(value)) {
+        return wrong("no such word");
+    }
+    if schema.get("minimum").and_then(Value::as_f64).is_some_and(|least| value.as_f64().unwrap() < least) {
+        return wrong("too small");
+    }
+    Ok(())
+}
+
+fn toml_value(text: &str) -> serde_json::Value {
+    toml::from_str::<serde_json::Value>(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+#[test]
+fn the_schema_takes_what_the_language_takes_and_no_other_key() {
+    let schema = donjon_policy::schema::schema();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = [
+        "src/default.toml",
+        "src/strict.toml",
+        "src/service.toml",
+        "src/build.toml",
+        "src/agent.toml",
+        "../../fuzz/targets/seeds/policy/full.toml",
+    ];
+    let texts: Vec<String> =
+        files.iter().map(|file| std::fs::read_to_string(here.join(file)).unwrap()).collect();
+    for text in
+        texts.iter().map(String::as_str).chain(WIDER.iter().flat_map(|(_, narrow, wide)| [*narrow, *wide]))
+    {
+        assert_eq!(fits(&toml_value(text), &schema, &schema), Ok(()), "{text}");
+    }
+    for text in [
+        "reads = []", "[filesystem]\nreads = []", "[resources]\npids = \"1\"", "[resources]\npids = -2",
+        "[integrity]\nexec = \"x\"", "[[mounts]]\nsource = \"/a\"", "[secrets]\nx = \"1\"",
+        "[process]\nenv = [\"A\"]", "extend-only = \"wide\"",
+    ] {
+        assert!(fits(&toml_value(text), &schema, &schema).is_err(), "{text}");
+        // What the schema refuses the language refuses as well.
+        assert!(Policy::from_toml(text, "p").is_err(), "{text}");
+    }
+}
+
+#[test]
+fn the_published_schema_is_the_one_of_this_version() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/policy.schema.json");
+    let now = serde_json::to_string_pretty(&donjon_policy::schema::schema()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(&path, &now).unwrap();
+    }
+    let published = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        published == now,
+        "docs/policy.schema.json is old: UPDATE_SCHEMA=1 cargo test -p donjon-policy --test language"
+    );
+}
+
+#[test]
+fn a_policy_that_is_written_down_is_the_same_policy_and_can_be_read() {
+    let texts = WIDER.iter().flat_map(|(_, narrow, wide)| [*narrow, *wide]).map(whole);
+    let presets = Policy::presets().map(|name| Policy::defaults().unwrap().under_preset(name).unwrap());
+    for policy in texts.chain(presets) {
+        let text = policy.clone().settled().to_toml();
+        let again = Policy::parse(&text, "again").unwrap_or_else(|e| panic!("{e}:\n{text}"));
+        let found = changes(&policy, &again);
+        assert_eq!(found, [], "{text}");
+        let errors = donjon_policy::check::problems(&again);
+        let errors: Vec<_> =
+            errors.iter().filter(|p| p.weight == donjon_policy::check::Weight::Error).collect();
+        assert!(errors.is_empty(), "{errors:?}\n{text}");
+    }
+}
+
+#[test]
+fn the_record_of_a_container_says_what_its_policy_said() {
+    use donjon_policy::{Caller, Identity, Request, RootTree, to_spec};
+    let tree =
+        RootTree { path: "/srv".into(), root: Default::default(), default_args: vec!["/bin/sh".into()] };
+    let request = Request {
+        id: "0".repeat(64),
+        cgroup: Some("donjon-x".into()),
+        range: Some((100_000, 65_536)),
+        ..Request::default()
+    };
+    let caller = Caller { uid: 1001, gid: 1001, ..Caller::default() };
+    let mut compared = 0;
+    let texts = WIDER.iter().flat_map(|(_, narrow, wide)| [*narrow, *wide]).map(whole);
+    let presets = Policy::presets().map(|name| Policy::defaults().unwrap().under_preset(name).unwrap());
+    for mut policy in texts.chain(presets) {
+        policy.process.user = Some("0".into());
+        // What can't be started has no record.
+        let Ok(spec) = to_spec(&policy, &tree, &Identity::default(), &caller, &request) else { continue };
+        let again = Policy::of_spec(&spec).unwrap();
+        let moved: Vec<Change> = changes(&policy, &again)
+            .into_iter()
+            .filter(|change| change.direction != Direction::Other)
+            // How long it may run and what could have been mounted is nothing that the specification says.
+            .filter(|change| {
+                !["process.timeout", "filesystem.allow-mount", "process.groups"].contains(&change.keys[0])
+            })
+            .collect();
+        assert_eq!(moved, [], "{}", policy.settled().to_toml());
+        compared += 1;
+    }
+    assert!(compared > 40, "{compared}");
 }
