@@ -9,6 +9,7 @@ mod life;
 mod limits;
 mod mounts;
 mod options;
+mod policy;
 mod process;
 mod promises;
 mod root_directory;

@@ -92,6 +92,10 @@ pub fn problems(policy: &Policy) -> Vec<Problem> {
     others(policy, &mut found);
     contradictions(policy, &mut found);
     unwise(policy, &mut found);
+    // What is wrong is not called unwise as well.
+    let wrong: Vec<Vec<String>> =
+        found.0.iter().filter(|p| p.weight == Weight::Error).map(|p| p.key.clone()).collect();
+    found.0.retain(|p| p.weight == Weight::Error || !wrong.contains(&p.key));
     found.0.sort_by_key(|problem| problem.weight == Weight::Warning);
     found.0
 }

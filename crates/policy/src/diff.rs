@@ -90,6 +90,16 @@ pub fn changes(a: &Policy, b: &Policy) -> Vec<Change> {
     resources(a, b, &mut all);
     machine(a, b, &mut all);
     all.0.sort_by_key(|change| change.direction);
+    // Of the keys that can have done it, those that differ come first.
+    let (value_a, value_b) = (serde_json::to_value(a), serde_json::to_value(b));
+    if let (Ok(value_a), Ok(value_b)) = (value_a, value_b) {
+        let same = |key: &str| {
+            let at =
+                |value| key.split('.').try_fold(value, |inside: &serde_json::Value, part| inside.get(part));
+            at(&value_a) == at(&value_b)
+        };
+        all.0.iter_mut().for_each(|change| change.keys.sort_by_key(|key| same(key)));
+    }
     all.0
 }
 
@@ -403,7 +413,7 @@ fn size(word: Option<&str>, without: u64) -> u64 {
 }
 
 /// 268435456 as `256m`.
-fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     for (unit, shift) in [("g", 30), ("m", 20), ("k", 10)] {
         if n >= 1 << shift && n % (1 << shift) == 0 {
             return format!("{}{unit}", n >> shift);

@@ -22,6 +22,6 @@ mod write;
 
 pub use error::PolicyError;
 pub use files::Stack;
-pub use load::{MOST_BYTES, in_words};
+pub use load::{MOST_BYTES, in_words, text_of};
 pub use model::Policy;
 pub use spec::{Caller, Identity, Request, RootTree, syscalls_of, to_spec};

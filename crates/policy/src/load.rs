@@ -153,7 +153,7 @@ pub(crate) fn placed(name: &str, place: Place) -> String {
 }
 
 /// The text of a policy file: a regular file, bounded, in UTF-8.
-pub(crate) fn text_of(path: &std::path::Path) -> Result<String, PolicyError> {
+pub fn text_of(path: &std::path::Path) -> Result<String, PolicyError> {
     let name = path.display().to_string();
     let fail = |what: &str| PolicyError::new(name.clone(), what.to_string());
     // A FIFO is not waited for.

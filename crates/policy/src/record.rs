@@ -10,6 +10,7 @@ use donjon_confine::Extensions;
 use donjon_confine::extensions::Upper;
 use oci_spec::runtime::{Capability, Spec};
 
+use crate::diff::bytes as in_words;
 use crate::error::PolicyError;
 use crate::model::{Device, Mount, MountKind, Policy, UserNamespace};
 
@@ -28,7 +29,7 @@ impl Policy {
         f.proc_pid_only = Some(ext.proc_pid_only);
         f.read_only = spec.root().as_ref().and_then(|root| root.readonly());
         f.ram = match ext.upper {
-            Upper::Ram { bytes } => Some(bytes.to_string()),
+            Upper::Ram { bytes } => Some(in_words(bytes)),
             Upper::None => None,
         };
         policy.best_effort = ext.best_effort;
@@ -46,7 +47,6 @@ impl Policy {
         process(spec, &mut policy);
         mounts(spec, &mut policy);
         linux(spec, &mut policy);
-        // A limit of processes is held by the cgroup as well.
         Ok(policy)
     }
 }
@@ -131,11 +131,12 @@ fn linux(spec: &Spec, policy: &mut Policy) {
     policy.namespaces.network = Some("none".to_string());
     if let Some(resources) = linux.resources() {
         let memory = resources.memory().as_ref();
-        policy.resources.memory = memory.and_then(|m| m.limit()).map(|bytes| bytes.to_string());
+        policy.resources.memory =
+            memory.and_then(|m| m.limit()).and_then(|n| u64::try_from(n).ok()).map(in_words);
         policy.resources.memory_swap = memory.and_then(|m| m.swap()).map(|bytes| match bytes {
             // i64's largest stands for what had no room in it.
             -1 | i64::MAX => "-1".to_string(),
-            bytes => bytes.to_string(),
+            bytes => u64::try_from(bytes).map_or_else(|_| "-1".to_string(), in_words),
         });
         let cpu = resources.cpu().as_ref();
         policy.resources.cpus = cpu

@@ -15,6 +15,7 @@ mod child;
 pub mod container;
 pub mod events;
 pub mod exec;
+pub mod in_force;
 pub mod life;
 pub mod log;
 pub mod names;

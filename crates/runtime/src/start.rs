@@ -137,8 +137,8 @@ pub struct Outcome {
     pub events: Vec<Event>,
     /// Whether there is a record left to ask about.
     pub kept: bool,
-    /// What is not enforced or was passed over, and why.
-    pub notes: Vec<String>,
+    /// What the policy's lists of files name and is not in the container.
+    pub passed_over: Vec<String>,
 }
 
 /// What `run` leaves outside of the state directory, opened before the start and filled after it.
@@ -239,7 +239,7 @@ pub fn foreground(store: &Store, container: Container, launch: Launch) -> Result
         end,
         events,
         kept: !auto_remove,
-        notes: state.notes.clone(),
+        passed_over: state.passed_over.clone(),
     };
     let _ = groups.remove();
     finish(store, container, state, &outcome.end);
@@ -439,7 +439,7 @@ impl Start<'_> {
             Identity::of(rustix::process::getpid()).map_err(RunError::io("state: read my start time"))?;
         state.warden = Some(warden);
         state.notes = plan.notes().to_vec();
-        state.notes.extend(handover.passed_over.iter().map(ToString::to_string));
+        state.passed_over = handover.passed_over.iter().map(ToString::to_string).collect();
         state.cgroups = made.get().paths();
         self.container.sign_lock(warden)?;
         self.container.write_config(&spec)?;

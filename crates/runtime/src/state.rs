@@ -77,6 +77,9 @@ pub struct State {
     pub cgroups: Vec<PathBuf>,
     /// What is not enforced and why.
     pub notes: Vec<String>,
+    /// What the policy's lists of files name and is not in the container.
+    #[serde(default)]
+    pub passed_over: Vec<String>,
     /// How it ended.
     pub end: Option<End>,
 }
@@ -124,6 +127,7 @@ impl State {
             warden: None,
             cgroups: Vec::new(),
             notes: Vec::new(),
+            passed_over: Vec::new(),
             end: None,
         }
     }

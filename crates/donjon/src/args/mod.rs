@@ -7,6 +7,7 @@ mod definitions;
 mod explain;
 pub mod globals;
 pub mod oci;
+pub mod policy;
 mod run;
 mod setup;
 pub mod whole;
@@ -54,6 +55,7 @@ pub enum Invocation {
     Trace(Box<RunArgs>),
     Oci(oci::Oci),
     Setup(SetupArgs),
+    Policy(policy::PolicyArgs),
     Version,
 }
 
@@ -91,7 +93,7 @@ pub struct ExecArgs {
 }
 
 /// Every command with its one line, in the order of the help text.
-const COMMANDS: [(&str, &str); 29] = [
+const COMMANDS: [(&str, &str); 30] = [
     ("run", "Run a program in a new container"),
     ("exec", "Run a further program in a running container"),
     ("ps", "List containers"),
@@ -104,6 +106,7 @@ const COMMANDS: [(&str, &str); 29] = [
     ("stats", "Show what containers use"),
     ("top", "List the processes of a container"),
     ("explain", "Tell what was refused, why, and what would allow it"),
+    ("policy", "Check, show and compare policies, and read back what holds a container"),
     ("doctor", "Tell what this kernel, user and distribution can do, and how to fix what they can't"),
     ("create", "OCI: make a container from a bundle; its program waits for start"),
     ("start", "OCI: let the program of a created container run"),
@@ -187,6 +190,7 @@ fn parse_command(
         "explain" => explain::parse(named(name, about), words)?,
         name if oci::is_command(name) => oci::parse(name, named(name, about), words)?,
         "setup" => setup::parse(named(name, about), words)?,
+        "policy" => policy::parse(named(name, about), words)?,
         other => containers::parse(other, named(name, about), words)?,
     };
     Ok(CommandLine { globals, invocation })

@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-use super::{COMMANDS, containers, explain, named, oci, program, run, setup};
+use super::{COMMANDS, containers, explain, named, oci, policy, program, run, setup};
 
 /// donjon with all its commands and all their arguments.
 pub fn definition() -> Command {
@@ -12,6 +12,7 @@ pub fn definition() -> Command {
             "run" => run::define(command),
             "explain" => explain::define(command),
             "setup" => setup::define(command),
+            "policy" => policy::define(command),
             other if oci::is_command(other) => oci::define(other, command),
             other => containers::define(other, command),
         })

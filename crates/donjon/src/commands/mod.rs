@@ -8,6 +8,7 @@ mod inspect;
 mod lifecycle;
 mod logs;
 mod oci;
+mod policy;
 mod ps;
 mod run;
 pub mod setup;
@@ -82,6 +83,7 @@ pub fn run(line: CommandLine) -> Result<u8, Failure> {
         Invocation::Inspect { names } => inspect::run(&open()?, &names)?,
         Invocation::Stats { names, once, format } => usage::stats(&open()?, &names, once, format)?,
         Invocation::Top { container, format } => usage::top(&open()?, &container, format)?,
+        Invocation::Policy(args) => return policy::run(args, &|| open().map_err(Failure::from)),
         Invocation::Doctor { format } => return doctor::run(format),
         Invocation::Explain { container, format } => explain::run(&open()?, container.as_deref(), format)?,
         Invocation::Setup(args) => setup::run(&args)?,

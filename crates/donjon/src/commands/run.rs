@@ -56,19 +56,21 @@ pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
         let _ = std::io::stderr()
             .write_all(b"donjon: --userns host: ids and capabilities inside are the host's own\n");
     }
+    let f = &policy.filesystem;
+    let names_files = [&f.read, &f.write, &f.execute].iter().any(|list| list.is_some());
     // Not needed any more, and a warden lives as long as its container.
-    drop(policy);
+    drop((policy, args.flags));
     if args.detach {
         let id = start::detached(&store, container, launch)?;
-        if !args.files.is_empty() {
-            let notes = store.find(id.as_str()).ok().and_then(|c| Some(c.state().ok()?.notes));
-            tell_passed_over(&notes.unwrap_or_default(), &args);
+        if names_files {
+            let state = store.find(id.as_str()).ok().and_then(|container| container.state().ok());
+            tell_passed_over(&state.map(|state| state.passed_over).unwrap_or_default());
         }
         writeln!(std::io::stdout(), "{id}")?;
         return Ok(0);
     }
     let outcome = start::foreground(&store, container, launch)?;
-    tell_passed_over(&outcome.notes, &args);
+    tell_passed_over(&outcome.passed_over);
     explain::summarize(&outcome.events, outcome.end.reason.as_deref(), outcome.kept.then_some(&outcome.name));
     Ok(outcome.end.code)
 }
@@ -100,31 +102,29 @@ fn unread(place: &str, wanted: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells what the policy files name and the container does not hold. What a preset names is meant for many images.
-fn tell_passed_over(notes: &[String], args: &RunArgs) {
-    if args.files.is_empty() {
-        return;
-    }
-    let named = ["filesystem.read: ", "filesystem.write: ", "filesystem.execute: "];
-    let presets: Vec<Policy> = Policy::presets().filter_map(|name| Policy::preset(name).ok()).collect();
-    let of_preset = |note: &str| {
-        presets.iter().any(|preset| {
-            let f = &preset.filesystem;
-            named.iter().zip([&f.read, &f.write, &f.execute]).any(|(key, list)| {
-                list.iter().flatten().any(|path| note.starts_with(&format!("{key}{path} ")))
-            })
-        })
-    };
-    let told = notes.iter().filter(|note| named.iter().any(|key| note.starts_with(key)) && !of_preset(note));
-    let told: Vec<&String> = told.collect();
+/// Tells what the policy files name and the container does not hold.
+fn tell_passed_over(passed_over: &[String]) {
+    let told: Vec<&String> = passed_over.iter().filter(|note| !of_a_preset(note)).collect();
     let mut text = String::new();
     for note in told.iter().take(10) {
         text.push_str(&format!("donjon: {}\n", donjon_runtime::events::printable(note)));
     }
     if told.len() > 10 {
-        text.push_str(&format!("donjon: and {} more such paths of the policy\n", told.len() - 10));
+        text.push_str(&format!("donjon: and {} more paths of the policy\n", told.len() - 10));
     }
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Whether it is about a path that a preset names: presets are meant for many images, and no image holds all of it.
+pub fn of_a_preset(passed_over: &str) -> bool {
+    Policy::presets().filter_map(|name| Policy::preset(name).ok()).any(|preset| {
+        let f = &preset.filesystem;
+        let lists = [("read", &f.read), ("write", &f.write), ("execute", &f.execute)];
+        lists.iter().any(|(key, list)| {
+            let names = |path: &String| passed_over.starts_with(&format!("filesystem.{key}: {path} "));
+            list.iter().flatten().any(names)
+        })
+    })
 }
 
 /// Where a range of host ids comes from.
