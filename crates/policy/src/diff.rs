@@ -415,7 +415,7 @@ fn size(word: Option<&str>, without: u64) -> u64 {
 /// 268435456 as `256m`.
 pub(crate) fn bytes(n: u64) -> String {
     for (unit, shift) in [("g", 30), ("m", 20), ("k", 10)] {
-        if n >= 1 << shift && n % (1 << shift) == 0 {
+        if n >= 1 << shift && n.trailing_zeros() >= shift {
             return format!("{}{unit}", n >> shift);
         }
     }

@@ -675,3 +675,31 @@ fn the_record_of_a_container_says_what_its_policy_said() {
     }
     assert!(compared > 40, "{compared}");
 }
+
+#[test]
+fn the_page_of_the_language_has_a_line_for_every_key() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(here.join("../../docs/policy.md")).unwrap();
+    for key in KEYS {
+        let layers: Vec<String> =
+            key.held_by.iter().map(|layer| format!("[{layer}](layers/{layer}.md)")).collect();
+        let held = if layers.is_empty() { "-".to_string() } else { layers.join(", ") };
+        let line = page.lines().find(|line| line.starts_with(&format!("| `{}` |", key.path)));
+        let line = line.unwrap_or_else(|| panic!("docs/policy.md has no line for {}", key.path));
+        assert!(line.contains(&format!("| {held} |")), "{line}\nshould say {held}");
+        assert!(
+            line.ends_with(&format!("| {} |", key.about.replace('|', "\\|"))),
+            "{line}\nshould say {}",
+            key.about
+        );
+        for layer in key.held_by {
+            assert!(
+                here.join(format!("../../docs/layers/{layer}.md")).exists(),
+                "there is no page about {layer}"
+            );
+        }
+    }
+    for preset in Policy::presets() {
+        assert!(page.contains(preset), "docs/policy.md does not name the preset {preset}");
+    }
+}

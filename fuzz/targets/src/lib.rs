@@ -7,6 +7,9 @@ pub mod mutate;
 
 use donjon_confine::layers::cgroups::{Hierarchies, Wanted};
 use donjon_confine::{Host, Plan, Spec, bundle};
+use donjon_policy::check;
+use donjon_policy::diff::{Direction, changes};
+use donjon_policy::model::ExtendOnly;
 use donjon_policy::{Caller, Identity, Policy, Request, RootTree, to_spec};
 use donjon_runtime::oci::capabilities;
 
@@ -68,15 +71,35 @@ pub fn bundle(data: &[u8]) {
     }
 }
 
-/// A policy file: read, laid on the defaults, turned into a specification and planned.
+/// A policy file: read, looked over, laid on the defaults, compared, written down, turned into a specification and planned.
 pub fn policy(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
+    if let Ok(parsed) = Policy::parse(&text, "policy.toml") {
+        let problems = check::problems(&parsed);
+        let wrong = problems.iter().any(|problem| problem.weight == check::Weight::Error);
+        assert_eq!(wrong, Policy::from_toml(&text, "policy.toml").is_err(), "check and run do not agree");
+        for problem in problems {
+            let error = problem.error(&text, "policy.toml");
+            assert!(error.place.starts_with("policy.toml") && !error.what.is_empty(), "{error}");
+        }
+    }
     let layer = match Policy::from_toml(&text, "policy.toml") {
         Ok(layer) => layer,
         Err(why) => return assert!(why.to_string().starts_with("policy.toml"), "{why}"),
     };
     let Ok(defaults) = Policy::defaults() else { panic!("the defaults can't be read") };
-    let Ok(policy) = defaults.merge(layer, "policy.toml") else { return };
+    let narrow = Policy { extend_only: Some(ExtendOnly::Narrow), ..defaults.clone() };
+    let narrowed = narrow.merge(layer.clone(), "policy.toml");
+    let Ok(policy) = defaults.clone().merge(layer, "policy.toml") else { return };
+    // What may only be narrowed is taken exactly when nothing is wider.
+    let wider = changes(&defaults, &policy).iter().any(|change| change.direction == Direction::Wider);
+    assert_eq!(narrowed.is_err(), wider, "{narrowed:?}");
+    assert!(changes(&policy, &policy).is_empty(), "a policy differs from itself");
+    let written = policy.clone().settled().to_toml();
+    match Policy::from_toml(&written, "written.toml") {
+        Ok(again) => assert_eq!(changes(&policy, &again), [], "{written}"),
+        Err(why) => panic!("{why}: {written}"),
+    }
     let tree =
         RootTree { path: "/srv".into(), root: Default::default(), default_args: vec!["/bin/sh".into()] };
     let request = Request { id: "0".repeat(64), range: Some((100_000, 65_536)), ..Request::default() };
@@ -194,7 +217,8 @@ mod tests {
         let odd = [
             "-1", "0", "1e309", "nan", "\"\"", "\"/\"", "\"..\"", "\"/proc/self/fd/3\"", "\"@default\"",
             "[]", "{}", "true", "99999999999999999999", "\"99999999999g\"", "\"0:0\"", "\"\\u0000\"",
-            "[\"\"]", "\"/usr/share/doc\"",
+            "[\"\"]", "\"/usr/share/doc\"", "[\"/**\"]", "[\"/a/*/b\"]", "[\"/usr/**\", \"/usr\"]",
+            "[\"@process\"]", "\"narrow\"", "\"enforce\"", "[\"*:*\"]", "[\"/proc/self/**\"]",
         ];
         run(policy, |dice| {
             let seed = POLICIES[dice.below(POLICIES.len())];

@@ -53,7 +53,7 @@ impl Crowd {
             layer: "limits",
             operation: "fork".to_string(),
             object: format!("more than {limit} processes and threads at once"),
-            rule: format!("[limits] pids = {limit}"),
+            rule: format!("[resources] pids = {limit}"),
             errno: "EAGAIN",
             allow: Some("--pids-limit NUMBER".to_string()),
             advice: "more processes at once",

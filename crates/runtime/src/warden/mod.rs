@@ -124,7 +124,7 @@ impl Limited {
                 layer: "cgroups",
                 operation: "fork".to_string(),
                 object: "one more process or thread".to_string(),
-                rule: format!("[limits] pids = {}", limit(self.limits.pids)),
+                rule: format!("[resources] pids = {}", limit(self.limits.pids)),
                 errno: "EAGAIN",
                 allow: Some("--pids-limit NUMBER".to_string()),
                 advice: "more processes at once",
@@ -137,7 +137,7 @@ impl Limited {
                 layer: "cgroups",
                 operation: "memory".to_string(),
                 object: "more memory; a process was killed".to_string(),
-                rule: format!("[limits] memory = {}", limit(self.limits.memory)),
+                rule: format!("[resources] memory = {}", limit(self.limits.memory)),
                 allow: Some("--memory SIZE".to_string()),
                 advice: "more of the machine's memory",
                 ..Refused::default()
