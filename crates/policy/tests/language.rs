@@ -703,3 +703,35 @@ fn the_page_of_the_language_has_a_line_for_every_key() {
         assert!(page.contains(preset), "docs/policy.md does not name the preset {preset}");
     }
 }
+
+#[test]
+fn lists_of_files_and_labels_are_steps_of_the_plan() {
+    use donjon_confine::{Host, Plan};
+    use donjon_policy::{Caller, Identity, Request, RootTree, to_spec};
+    let tree =
+        RootTree { path: "/srv".into(), root: Default::default(), default_args: vec!["/bin/sh".into()] };
+    let request = Request { id: "0".repeat(64), ..Request::default() };
+    let caller = Caller { uid: 1001, gid: 1001, ..Caller::default() };
+    let host = |landlock_abi| Host {
+        uid: 1001,
+        gid: 1001,
+        kernel: (6, 18),
+        landlock_abi,
+        reads_audit: false,
+        filters: &[],
+        cgroups: Default::default(),
+    };
+    let spec = |text: &str| to_spec(&whole(text), &tree, &Identity::default(), &caller, &request).unwrap();
+    let listed = spec("filesystem.read = [\"/usr/**\"]\nfilesystem.execute = [\"/bin/*\", \"/bin/sh\"]");
+    let plan = Plan::new(&listed, &host(7)).unwrap().to_text();
+    assert!(plan.contains(", 3 for files that the policy names"), "{plan}");
+    // Without Landlock the lists can't be held, so nothing starts.
+    assert!(Plan::new(&listed, &host(0)).unwrap_err().to_string().contains("no Landlock"));
+    let labelled = spec("lsm.apparmor = \"web\"\nlsm.selinux = \"a:b:c:d\"");
+    let plan = Plan::new(&labelled, &host(7)).unwrap().to_text();
+    assert!(plan.contains("web") && plan.contains("a:b:c:d"), "{plan}");
+    let further =
+        Plan::for_exec(&labelled, labelled.process().as_ref().unwrap(), &host(7), 1).unwrap().to_text();
+    assert!(further.contains("web") && further.contains("a:b:c:d"), "{further}");
+    assert!(!Plan::new(&spec(""), &host(7)).unwrap().to_text().contains("policy names"));
+}

@@ -406,6 +406,8 @@ impl Start<'_> {
         let made = MadeGroups(Some(groups));
         let mut child = Child::spawn(&plan, &streams, made.get())?;
         streams.close_ends();
+        // Nor does planning count as memory of what comes now. The child works meanwhile: it costs the start no time.
+        let_go_of_code();
         // The child makes its mounts now, and whoever works beside it takes its processor away: only what has to be
         // done before the program runs is done here.
         let status = open_status(child.pid()).ok();

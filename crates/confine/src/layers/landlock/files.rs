@@ -165,7 +165,8 @@ pub(super) fn rules(files: &Files, handled: u64) -> Result<Vec<PathRule>, SpecEr
 }
 
 /// Adds rules for the objects in a directory whose names match, and returns how many there are. Links are followed below
-/// `root`; one that leads nowhere is passed over.
+/// `root`; one that leads nowhere is passed over. Never inlined: its buffers would be on the stack of every start.
+#[inline(never)]
 pub(super) fn add_matching(
     ruleset: BorrowedFd<'_>,
     root: BorrowedFd<'_>,

@@ -75,15 +75,10 @@ pub fn container(store: &Store, name: &str, format: Format) -> Result<u8, Failur
         }
         Format::Text => {
             writeln!(out, "{}, process {}: read from the kernel\n", printable(&state.name), found.pid)?;
-            let titles = ["LAYER", "WHAT", "IN FORCE", "CARRIES OUT"];
+            let titles = ["LAYER", "WHAT", "CARRIES OUT", "IN FORCE"];
             let mut rows = vec![titles.map(str::to_string).to_vec()];
             rows.extend(rows_of(&found, &ext, &spec).into_iter().map(|row| {
-                vec![
-                    row.layer.to_string(),
-                    printable(&row.what),
-                    table::cut(&printable(&row.value), 60),
-                    row.keys.to_string(),
-                ]
+                vec![row.layer.to_string(), printable(&row.what), row.keys.to_string(), printable(&row.value)]
             }));
             table::print(&mut out, &rows)?;
             for (file, errno) in &found.unread {
@@ -145,7 +140,7 @@ fn rows_of(found: &InForce, ext: &Extensions, spec: &Spec) -> Vec<Row> {
         _ => "filter",
     };
     let filters = found.filters.map_or(String::new(), |n| format!(", {n} in all"));
-    row("seccomp", "mode", format!("{mode}{filters}"), "syscalls, sockets, namespaces.nested");
+    row("seccomp", "mode", format!("{mode}{filters}"), "syscalls, sockets");
     for (module, label) in &found.labels {
         row("apparmor", module, label.clone(), "lsm");
     }
@@ -177,7 +172,7 @@ fn rows_of(found: &InForce, ext: &Extensions, spec: &Spec) -> Vec<Row> {
     for mount in others {
         let kind = format!("{} {}", mount.kind, mount.options.join(","));
         let keys = match mount.at.as_str() {
-            "/" => "filesystem.read-only, filesystem.ram",
+            "/" => "filesystem.read-only, ram",
             "/proc" | "/sys/devices/system/cpu" => "filesystem.proc-pid-only",
             "/dev/shm" => "filesystem.shm-size",
             "/proc/sys" => "filesystem.read-only-paths",
@@ -193,7 +188,7 @@ fn rows_of(found: &InForce, ext: &Extensions, spec: &Spec) -> Vec<Row> {
         true => "one domain (from its record: the kernel tells nobody)",
         false => "NONE (from its record)",
     };
-    row("landlock", "domain", domain.to_string(), "filesystem.read, write, execute; mounts");
+    row("landlock", "domain", domain.to_string(), "filesystem, mounts");
     rows
 }
 
