@@ -190,6 +190,17 @@ fn rm_takes_what_ended_and_refuses_what_runs() {
 }
 
 #[test]
+fn rm_f_of_a_container_that_removes_itself_is_no_error() {
+    let world = World::ordinary();
+    for n in 0..10 {
+        let name = format!("c{n}");
+        world.shell(&["--rm", "-d", "--name", &name], "sleep 60").go().succeeds();
+        world.donjon(&["rm", "-f", &name]).go().succeeds();
+    }
+    world.assert_nothing_left("rm -f of containers with --rm");
+}
+
+#[test]
 fn rm_flag_leaves_nothing() {
     let world = World::ordinary();
     world.shell(&["--rm"], "true").go().succeeds();

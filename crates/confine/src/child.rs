@@ -13,8 +13,8 @@ use crate::hooks::Hooks;
 use crate::layers::rootfs::Mounted;
 use crate::layers::{apparmor, net_devices, scheduling, selinux};
 use crate::layers::{
-    capabilities, descriptors, devices, identity, keyring, landlock, lifecycle, limits, mounts, namespaces,
-    overlay, program, rootfs, seccomp,
+    capabilities, descriptors, devices, identity, integrity, keyring, landlock, lifecycle, limits, mounts,
+    namespaces, overlay, program, rootfs, seccomp,
 };
 use crate::plan::{Op, Plan, Program, Slot, Step};
 use crate::spawn::OpenSource;
@@ -275,6 +275,9 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
             true => keyring::session_keyring(),
             false => Ok(()),
         },
+        Op::NoCodeOn { .. } | Op::NoNewCode if !ctx.protects("integrity") => Ok(()),
+        Op::NoCodeOn { number, .. } => integrity::no_code_on(*number),
+        Op::NoNewCode => integrity::no_new_code(),
         Op::BoundingSet { .. } | Op::CapabilitySets { .. } if !ctx.protects("capabilities") => Ok(()),
         Op::BoundingSet { keep } => capabilities::bounding_set(*keep),
         Op::CapabilitySets { permitted, effective, inheritable, ambient } => {

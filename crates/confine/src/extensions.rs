@@ -44,6 +44,8 @@ pub struct Extensions {
     /// Files that the policy names, for Landlock. Where a list is missing the mounts say what it would.
     #[serde(skip_serializing_if = "Files::name_nothing")]
     pub files: Files,
+    /// Only the bytes of the root file system become code: see [`crate::layers::integrity`].
+    pub no_new_code: bool,
     /// Fork a small init as pid 1 which reaps, forwards signals and runs the program as its child.
     pub init: bool,
     /// Options of the container's procfs: `subset=pid` under the strict preset.

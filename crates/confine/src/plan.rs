@@ -21,8 +21,8 @@ use crate::host::Host;
 use crate::idmap;
 use crate::layers::namespaces::paths::Joined;
 use crate::layers::{
-    apparmor, capabilities, cgroups, descriptors, devices, identity, keyring, landlock, lifecycle, limits,
-    mounts, namespaces, net_devices, program, rootfs, seccomp, selinux,
+    apparmor, capabilities, cgroups, descriptors, devices, identity, integrity, keyring, landlock, lifecycle,
+    limits, mounts, namespaces, net_devices, program, rootfs, seccomp, selinux,
 };
 use crate::outside;
 use crate::spawn::PassedOver;
@@ -48,6 +48,7 @@ pub enum Layer {
     Scheduling,
     Apparmor,
     Selinux,
+    Integrity,
 }
 
 impl Layer {
@@ -71,6 +72,7 @@ impl Layer {
             Layer::Scheduling => "scheduling",
             Layer::Apparmor => "apparmor",
             Layer::Selinux => "selinux",
+            Layer::Integrity => "integrity",
         }
     }
 }
@@ -210,6 +212,9 @@ pub enum Op {
     // capabilities
     BoundingSet { keep: u64 },
     CapabilitySets { permitted: u64, effective: u64, inheritable: u64, ambient: u64 },
+    // integrity
+    NoCodeOn { number: i32, name: &'static str },
+    NoNewCode,
     // landlock
     Landlock { attr: RulesetAttr, rules: Vec<landlock::PathRule>, log: bool },
     // descriptors
@@ -475,6 +480,7 @@ impl Plan {
         rootfs::plan_working_directory(process, draft)?;
         program::plan_find(draft);
         identity::plan_parent_death(draft);
+        integrity::plan(ext, host, draft)?;
         landlock::plan(spec, ext, host, further, draft)?;
         program::plan_init(ext, draft);
         draft.add(Layer::Program, "", Op::DefaultSignals);

@@ -130,6 +130,8 @@ impl fmt::Display for Op {
             Op::Sysctl { path, value } => write!(f, "/proc/{} = {}", text(path), text(value)),
             Op::OomScoreAdj(value) => write!(f, "oom_score_adj {}", text(value)),
             Op::SessionKeyring => write!(f, "a new, empty session keyring"),
+            Op::NoCodeOn { name, .. } => write!(f, "{name} is no file that could be mapped as code"),
+            Op::NoNewCode => write!(f, "memory never becomes code"),
             Op::BoundingSet { keep } => write!(f, "bounding set: {}", set(*keep)),
             Op::CapabilitySets { effective, inheritable, ambient, .. } if inheritable == ambient => {
                 write!(f, "capabilities: {}; inheritable and ambient: {}", set(*effective), set(*ambient))

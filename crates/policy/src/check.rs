@@ -508,8 +508,8 @@ fn unwise(policy: &Policy, found: &mut Found) {
             found.warn(&format!("network.{key}"), refused, "a container has loopback alone");
         }
     }
-    if policy.integrity.exec.unwrap_or_default() != ExecIntegrity::Off {
-        found.warn("integrity.exec", refused, "write \"off\", or leave it out");
+    if policy.integrity.exec == Some(ExecIntegrity::Measure) {
+        found.warn("integrity.exec", refused, "write \"enforce\" or \"off\"");
     }
 }
 

@@ -119,7 +119,12 @@ pub const KEYS: &[Key] = &[
     key("resources.memory-swap", Word, &["cgroups"], "memory and swap together; \"-1\": no limit of swap"),
     key("resources.cpus", Number(0.01), &["cgroups"], "processors' worth of time"),
     key("resources.ulimits", WordsByName, &["limits"], "NAME = \"SOFT[:HARD]\""),
-    key("integrity.exec", OneOf(&["off", "measure", "enforce"]), &[], "which bytes may become code"),
+    key(
+        "integrity.exec",
+        OneOf(&["off", "measure", "enforce"]),
+        &["integrity", "mounts", "landlock", "seccomp"],
+        "which bytes may become code: enforce: those of the root alone",
+    ),
     key("lsm.apparmor", Word, &["apparmor"], "the AppArmor profile that the program runs under"),
     key("lsm.selinux", Word, &["apparmor"], "the SELinux context that the program runs in"),
     key(

@@ -1,5 +1,6 @@
 //! From a policy to an OCI runtime specification, with what OCI has no word for in annotations.
 
+mod integrity;
 pub(crate) mod mounts;
 mod process;
 
@@ -101,7 +102,7 @@ pub fn to_spec(
         .root(
             RootBuilder::default()
                 .path(tree.path.clone())
-                .readonly(policy.filesystem.read_only.unwrap_or(false))
+                .readonly(root_is_read_only(policy))
                 .build()
                 .map_err(internal)?,
         )
@@ -127,9 +128,12 @@ fn not_there_yet(policy: &Policy) -> Result<(), PolicyError> {
             "take it out; `egress = []` says that nothing may be reached, and that holds",
         );
     }
-    if policy.integrity.exec.unwrap_or_default() != ExecIntegrity::Off {
-        let hint = "take it out, or write \"off\"; `[filesystem] write` and `execute` keep what is written from being executed";
-        return refuse(&["integrity", "exec"], "can't be held by this version", hint);
+    if policy.integrity.exec == Some(ExecIntegrity::Measure) {
+        let hint = "\"enforce\" refuses what \"measure\" would only write down; \"off\" does neither";
+        return refuse(&["integrity", "exec"], "can't be measured by this version", hint);
+    }
+    if enforced(policy) {
+        integrity::check(policy)?;
     }
     let f = &policy.filesystem;
     let named = [&f.read, &f.write, &f.execute].iter().any(|list| list.is_some());
@@ -138,6 +142,16 @@ fn not_there_yet(policy: &Policy) -> Result<(), PolicyError> {
         return refuse(&["filesystem", "landlock"], what, "leave it out, or the lists");
     }
     Ok(())
+}
+
+/// Whether nothing of the root can be written.
+fn root_is_read_only(policy: &Policy) -> bool {
+    policy.filesystem.read_only.unwrap_or(false) || enforced(policy)
+}
+
+/// Whether only the bytes of the root file system may become code.
+fn enforced(policy: &Policy) -> bool {
+    policy.integrity.exec == Some(ExecIntegrity::Enforce)
 }
 
 fn internal(error: OciSpecError) -> PolicyError {
@@ -239,6 +253,7 @@ fn extensions(
             write: policy.filesystem.write.clone(),
             execute: policy.filesystem.execute.clone(),
         },
+        no_new_code: enforced(policy),
         init: policy.process.init.unwrap_or(false),
         proc_pid_only: policy.filesystem.proc_pid_only.unwrap_or(false),
         nested_userns: policy.namespaces.nested.unwrap_or(false),
@@ -336,6 +351,7 @@ fn linux(
         .iter()
         .filter(|p| !f.unmask.contains(p) && !f.proc_pid_only.unwrap_or(false))
         .cloned()
+        .chain(enforced(policy).then(|| "/proc".to_string()))
         .collect();
     let mut settings: HashMap<String, String> = HashMap::new();
     // Its own network is its own to ping.
@@ -486,6 +502,7 @@ pub fn syscalls_of(policy: &Policy, who: &Identity, squash: bool) -> Result<Sysc
             .collect(),
         squash,
         nested_userns: policy.namespaces.nested.unwrap_or(false),
+        no_new_code: enforced(policy),
         record: true,
     })
 }

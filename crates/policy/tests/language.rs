@@ -282,7 +282,6 @@ fn what_can_not_be_held_yet_is_refused_at_the_start_and_never_passed_over() {
         "[network]\negress = [\"example.org:443\"]",
         "[network]\npublish = [\"80:80\"]",
         "[integrity]\nexec = \"measure\"",
-        "[integrity]\nexec = \"enforce\"",
     ] {
         assert!(start(text).unwrap_err().what.contains("can't be held by this version"), "{text}");
     }

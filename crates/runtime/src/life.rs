@@ -176,7 +176,15 @@ pub fn wait(container: &Container) -> Result<u8, LifeError> {
 
 /// Removes a container's record; a running one only by `force`, which kills it first. `force` needs no readable
 /// record.
-pub fn remove(store: &Store, mut container: Container, force: bool) -> Result<(), LifeError> {
+pub fn remove(store: &Store, container: Container, force: bool) -> Result<(), LifeError> {
+    match remove_record(store, container, force) {
+        // It goes away with its program (`--rm`), and that was ended here.
+        Err(LifeError::Store(StoreError::Io { errno: Errno::NOENT, .. })) if force => Ok(()),
+        other => other,
+    }
+}
+
+fn remove_record(store: &Store, mut container: Container, force: bool) -> Result<(), LifeError> {
     let state = container.state();
     let name = state.as_ref().map_or_else(|_| container.id.short().to_string(), |s| s.name.clone());
     let init = state.as_ref().ok().and_then(|s| s.init);

@@ -200,6 +200,22 @@ pub fn no_new_privs() -> Result<(), Errno> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
 }
 
+/// From now on, here and in every program that is executed, memory that could be written never becomes executable
+/// (`PR_SET_MDWE`, `PR_MDWE_REFUSE_EXEC_GAIN`; `man 2 PR_SET_MDWE`). Linux 6.3.
+pub fn refuse_exec_gain() -> Result<(), Errno> {
+    prctl(libc::PR_SET_MDWE, 1, 0).map(drop)
+}
+
+/// Tells interpreters, for good, to take a script from a file only if that file could be executed itself
+/// (`SECBIT_EXEC_RESTRICT_FILE`; `Documentation/userspace-api/check_exec.rst`). They have to ask for it. Needs no
+/// privilege. Linux 6.14.
+pub fn restrict_interpreters() -> Result<(), Errno> {
+    const RESTRICT_FILE: libc::c_long = 1 << 8;
+    const LOCKED: libc::c_long = 1 << 9;
+    let bits = prctl(libc::PR_GET_SECUREBITS, 0, 0)? | RESTRICT_FILE | LOCKED;
+    prctl(libc::PR_SET_SECUREBITS, bits.cast_unsigned(), 0).map(drop)
+}
+
 /// Whether other processes of the same user may trace this one and read its `/proc` entries.
 pub fn set_dumpable(dumpable: bool) -> Result<(), Errno> {
     prctl(libc::PR_SET_DUMPABLE, u64::from(dumpable), 0).map(drop)

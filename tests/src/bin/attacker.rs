@@ -3,6 +3,9 @@
 //! Ends with 0 and `in` (or what it found) when the attack got through; with 1 and `refused ERRNO` when it was
 //! stopped; with 2 when it was called wrongly. Static, so that it runs in any root.
 
+#[path = "attacker/new_code.rs"]
+mod new_code;
+
 use std::arch::asm;
 use std::ffi::CString;
 use std::fs;
@@ -41,6 +44,7 @@ fn main() {
         ["signal", pid] => verdict(call(libc::SYS_kill, &[pid, "15"])),
         ["abstract-listen", name] => abstract_listen(name),
         ["abstract-connect", name] => abstract_connect(name),
+        ["new-code", way, rest @ ..] => new_code::bring_in(way, rest),
         ["images", seconds] => images(parse(seconds)),
         ["overwrite-image", seconds] => overwrite_image(parse(seconds)),
         ["steal-descriptor", seconds] => steal_descriptor(parse(seconds)),

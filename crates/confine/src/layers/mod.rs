@@ -9,6 +9,7 @@ pub mod cgroups;
 pub mod descriptors;
 pub mod devices;
 pub mod identity;
+pub mod integrity;
 pub mod intel_rdt;
 pub mod keyring;
 pub mod landlock;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, Command};
 use donjon_image::Reference;
 use donjon_policy::PolicyError;
-use donjon_policy::model::{Policy, UserNamespace};
+use donjon_policy::model::{ExecIntegrity, Policy, UserNamespace};
 use donjon_policy::words::{
     capabilities, devices, environment, mounts, numbers, security, signals, sysctls, ulimits,
 };
@@ -152,6 +152,12 @@ const OPTIONS: &[(&str, &[Definition])] = &[
                 "Begin with a preset: default, strict, service, build, agent",
             ),
             Definition::flag("incomplete", None, "Use a learnt policy that nobody has read yet"),
+            Definition::value(
+                "integrity",
+                None,
+                "MODE",
+                "enforce: no bytes but those of the image become code, and nothing of its root is written; off",
+            ),
             Definition::values("cap-add", None, "CAP", "Add a capability inside the user namespace"),
             Definition::values("cap-drop", None, "CAP", "Drop a capability; ALL drops every one"),
             Definition::values("syscall", None, "NAME|@SET", "Allow a system call, or a set of them"),
@@ -341,6 +347,17 @@ fn policy(given: &mut Given) -> Result<(Policy, bool), PolicyError> {
     policy.mounts.extend(given.read_many("ro", |w| mounts::short(w, true))?);
     policy.mounts.extend(given.read_many("rw", |w| mounts::short(w, false))?);
     policy.devices = given.read_many("device", devices::device)?;
+
+    policy.integrity.exec = match given.one("integrity").as_deref() {
+        None => None,
+        Some("off") => Some(ExecIntegrity::Off),
+        Some("measure") => Some(ExecIntegrity::Measure),
+        Some("enforce") => Some(ExecIntegrity::Enforce),
+        Some(other) => {
+            let what = format!("{other:?} is no mode; there are off, measure, enforce");
+            return Err(PolicyError::new("--integrity", what));
+        }
+    };
 
     policy.capabilities.add = given.read_many("cap-add", capabilities::added)?;
     policy.capabilities.drop = given.read_many("cap-drop", capabilities::dropped)?;

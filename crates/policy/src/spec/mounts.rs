@@ -47,10 +47,13 @@ pub(super) fn mounts(policy: &Policy, caller: &Caller, ids: &Ids) -> Result<Vec<
         let cpu = "/sys/devices/system/cpu";
         mounts.push(entry(cpu, "bind", cpu, &["bind", "ro", "nosuid", "nodev", "noexec"])?);
     }
-    if f.read_only.unwrap_or(false) {
+    let enforced = super::enforced(policy);
+    if super::root_is_read_only(policy) {
         for (path, mode) in [("/run", "mode=755"), ("/tmp", "mode=1777"), ("/var/tmp", "mode=1777")] {
             if !policy.mounts.iter().any(|m| m.target == path) {
-                mounts.push(entry(path, "tmpfs", "tmpfs", &["nosuid", "nodev", mode])?);
+                let options = ["nosuid", "nodev", mode, "noexec"];
+                let options = options.get(..if enforced { 4 } else { 3 }).unwrap_or_default();
+                mounts.push(entry(path, "tmpfs", "tmpfs", options)?);
             }
         }
     }
@@ -85,7 +88,7 @@ fn bind(mount: &Mount, policy: &Policy, caller: &Caller, ids: &Ids) -> Result<Sp
     if mount.read_only {
         options.push("rro");
     }
-    if mount.exec == Some(false) {
+    if mount.exec == Some(false) || super::enforced(policy) {
         options.push("rnoexec");
     }
     if ids.idmap {

@@ -26,6 +26,8 @@ pub struct SyscallPolicy {
     pub squash: bool,
     /// User namespaces may be made inside.
     pub nested_userns: bool,
+    /// No call brings code in beside the files of the root (see [`crate::layers::integrity`]), whatever is allowed.
+    pub no_new_code: bool,
     /// Refused calls are reported to a listener, which answers them.
     pub record: bool,
 }
@@ -61,6 +63,12 @@ const CONDITIONAL: [&str; 10] = [
 /// Calls that the last steps of a start make under the filter: without them nothing could start, or the start would
 /// wait for ever for an answer that nobody gives.
 pub const NEEDED: [&str; 4] = ["close", "execve", "exit_group", "sendmsg"];
+
+/// Calls that bring code in from where there is no file, or write it into memory that is code.
+pub const NEW_CODE: [&str; 6] =
+    ["memfd_create", "memfd_secret", "process_vm_writev", "ptrace", "remap_file_pages", "uselib"];
+/// `SHM_EXEC` of `shmat`: System V memory as code.
+const SHM_EXEC: u64 = 0o100_000;
 
 /// Protocols of internet sockets: any (0), ICMP, TCP, UDP, ICMPv6. SCTP, MPTCP, raw numbers are not among them.
 const INET_PROTOCOLS: [u64; 5] = [0, 1, 6, 17, 58];
@@ -109,6 +117,12 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
             }
         }
     }
+    for nr in NEW_CODE.iter().filter(|_| policy.no_new_code).filter_map(|name| number(name)) {
+        if let Some(place) = table.get_mut(nr as usize) {
+            *place = false;
+        }
+    }
+    let conditional = |name: &str| CONDITIONAL.contains(&name) || (policy.no_new_code && name == "shmat");
     let granted = |name: &str| number(name).is_some_and(|nr| table.get(nr as usize) == Some(&true));
     if let Some(missing) = NEEDED.iter().find(|name| !granted(name)) {
         return Err(SeccompError::Needed((*missing).to_string()));
@@ -119,7 +133,7 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
     let plain: Vec<String> = super::all()
         .filter(|(nr, n)| {
             table.get(*nr as usize) == Some(&true)
-                && !CONDITIONAL.contains(n)
+                && !conditional(n)
                 && !(policy.squash && SQUASHED.contains(n))
         })
         .map(|(_, n)| n.to_string())
@@ -168,7 +182,11 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
         }
         rules.add(vec!["prctl".into()], Action::ScmpActAllow, None, Vec::new())?;
     }
-    if granted("personality") && by_name("personality") {
+    if policy.no_new_code && granted("shmat") {
+        rules.refuse("shmat", vec![masked(2, SHM_EXEC, SHM_EXEC)?])?;
+        rules.add(vec!["shmat".into()], Action::ScmpActAllow, None, Vec::new())?;
+    }
+    if granted("personality") && by_name("personality") && !policy.no_new_code {
         rules.add(vec!["personality".into()], Action::ScmpActAllow, None, Vec::new())?;
     } else if granted("personality") {
         // Linux, 32 bit, an old version number, both, and the question what it is.
@@ -195,7 +213,7 @@ pub fn profile(policy: &SyscallPolicy) -> Result<LinuxSeccomp, SeccompError> {
     };
     let refused: Vec<String> = super::all()
         .filter(|(nr, n)| {
-            let plain = table.get(*nr as usize) == Some(&true) && !CONDITIONAL.contains(n);
+            let plain = table.get(*nr as usize) == Some(&true) && !conditional(n);
             !plain && !decided_by_rule(n)
         })
         .map(|(_, n)| n.to_string())
