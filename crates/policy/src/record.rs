@@ -12,7 +12,7 @@ use oci_spec::runtime::{Capability, Spec};
 
 use crate::diff::bytes as in_words;
 use crate::error::PolicyError;
-use crate::model::{Device, Mount, MountKind, Policy, UserNamespace};
+use crate::model::{Device, ExecIntegrity, Mount, MountKind, Policy, UserNamespace};
 
 /// What donjon mounts into every container.
 const OWN_MOUNTS: [&str; 5] = ["/proc", "/dev", "/dev/pts", "/sys", "/sys/devices/system/cpu"];
@@ -32,6 +32,8 @@ impl Policy {
             Upper::Ram { bytes } => Some(in_words(bytes)),
             Upper::None => None,
         };
+        policy.integrity.exec =
+            Some(if ext.no_new_code { ExecIntegrity::Enforce } else { ExecIntegrity::Off });
         policy.best_effort = ext.best_effort;
         policy.process.init = Some(ext.init);
         policy.resources.pids = Some(ext.pids_limit.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1));
@@ -75,6 +77,7 @@ fn process(spec: &Spec, policy: &mut Policy) {
 }
 
 fn mounts(spec: &Spec, policy: &mut Policy) {
+    let enforced = policy.integrity.exec == Some(ExecIntegrity::Enforce);
     for mount in spec.mounts().iter().flatten() {
         let target = mount.destination().to_string_lossy().into_owned();
         let options = mount.options().clone().unwrap_or_default();
@@ -91,7 +94,7 @@ fn mounts(spec: &Spec, policy: &mut Policy) {
             continue;
         }
         let of_read_only_root =
-            ["/run", "/tmp", "/var/tmp"].contains(&target.as_str()) && tmpfs && !has("noexec");
+            ["/run", "/tmp", "/var/tmp"].contains(&target.as_str()) && tmpfs && has("noexec") == enforced;
         if of_read_only_root && policy.filesystem.read_only == Some(true) && value("size").is_none() {
             continue;
         }
@@ -122,6 +125,9 @@ fn linux(spec: &Spec, policy: &mut Policy) {
     let Some(linux) = spec.linux() else { return };
     policy.filesystem.hide = linux.masked_paths().clone().unwrap_or_default();
     policy.filesystem.read_only_paths = linux.readonly_paths().clone().unwrap_or_default();
+    if policy.integrity.exec == Some(ExecIntegrity::Enforce) {
+        policy.filesystem.read_only_paths.retain(|path| path != "/proc");
+    }
     let maps = linux.uid_mappings().as_deref().unwrap_or_default();
     policy.namespaces.user = Some(match maps {
         [] => UserNamespace::Host,

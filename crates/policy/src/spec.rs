@@ -130,7 +130,7 @@ fn not_there_yet(policy: &Policy) -> Result<(), PolicyError> {
     }
     if policy.integrity.exec == Some(ExecIntegrity::Measure) {
         let hint = "\"enforce\" refuses what \"measure\" would only write down; \"off\" does neither";
-        return refuse(&["integrity", "exec"], "can't be measured by this version", hint);
+        return refuse(&["integrity", "exec"], "can't be held by this version", hint);
     }
     if enforced(policy) {
         integrity::check(policy)?;

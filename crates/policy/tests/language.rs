@@ -661,6 +661,10 @@ fn the_record_of_a_container_says_what_its_policy_said() {
         // What can't be started has no record.
         let Ok(spec) = to_spec(&policy, &tree, &Identity::default(), &caller, &request) else { continue };
         let again = Policy::of_spec(&spec).unwrap();
+        if again.integrity.exec == Some(donjon_policy::model::ExecIntegrity::Enforce) {
+            // The root is read-only then, and the record says so.
+            policy.filesystem.read_only = Some(true);
+        }
         let moved: Vec<Change> = changes(&policy, &again)
             .into_iter()
             .filter(|change| change.direction != Direction::Other)
