@@ -124,10 +124,11 @@ impl Plan {
         mounts::handle::plan_further(process, &mut draft);
         namespaces::plan_join_flags(namespaces, &mut draft);
         identity::plan_joined_ids(&mut draft);
-        devices::plan_exec_terminal(process, &mut draft);
+        devices::plan_terminal(process, &mut draft);
         devices::plan_terminal_size(process, &mut draft)?;
-        Last { spec, ext: &ext, process, host, id_maps: &IdMaps::None, options, further: true }
-            .plan(&mut draft)?;
+        let last = Last { spec, ext: &ext, process, host, id_maps: &IdMaps::None, options, further: true };
+        last.plan(&mut draft)?;
+        namespaces::inside::plan(&mut draft, capabilities::letting_go(process, last.filtered())?);
         Ok(Plan {
             clone_flags: 0,
             id_maps: IdMaps::None,
@@ -182,6 +183,11 @@ struct Last<'a> {
 }
 
 impl Last<'_> {
+    /// Whether the process comes under a filter or a domain, which takes a right where `no_new_privs` is not set.
+    fn filtered(&self) -> bool {
+        self.ext.landlock || self.spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some())
+    }
+
     fn plan(&self, draft: &mut Draft) -> Result<(), SpecError> {
         let Self { spec, ext, process, host, id_maps, options, further } = *self;
         limits::plan_rlimits(process, ext, 0, draft)?;
@@ -198,8 +204,7 @@ impl Last<'_> {
         descriptors::plan_stdio_owner(process, draft);
         capabilities::plan_bounding(process, draft)?;
         identity::plan_process_ids(process, spec, id_maps, Origin::Bundle, draft)?;
-        let filtered = ext.landlock || spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some());
-        capabilities::plan_bundle_sets(process, filtered, draft)?;
+        capabilities::plan_bundle_sets(process, self.filtered(), draft)?;
         rootfs::plan_working_directory(process, draft)?;
         program::plan_find(draft);
         identity::plan_bundle_privileges(process, draft);

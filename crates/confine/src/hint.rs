@@ -51,6 +51,9 @@ pub(crate) fn for_step(layer: Layer, what: &str, errno: Errno) -> Option<&'stati
         (Layer::Limits, Errno::PERM) if what.starts_with("RLIMIT") => {
             "raising a hard limit needs CAP_SYS_RESOURCE over the machine"
         }
+        (Layer::Namespaces, Errno::AGAIN) => {
+            "the limit of processes is reached: see ulimit -u, process.rlimits, or the cgroup's pids.max"
+        }
         (Layer::Landlock, _) => "donjon doctor tells what this kernel's Landlock can do",
         (Layer::Seccomp, Errno::BUSY) => {
             "this process already runs under a seccomp filter with a listener, and the kernel allows one"

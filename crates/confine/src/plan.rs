@@ -168,6 +168,8 @@ pub enum Op {
     // namespaces
     JoinNamespaces { flags: u64 },
     ForkInto { flags: u64 },
+    ReadyToFork { keep: u32 },
+    ForkLast,
     EnterNamespaces,
     Unshare { flags: u64 },
     Hostname(CString),
@@ -200,7 +202,9 @@ pub enum Op {
     Device { name: CString, host: CString, major: u32, minor: u32 },
     DeviceLink { name: CString, target: CString },
     Terminal,
+    ControllingTerminal,
     // limits
+    SoftLimit { name: &'static str, resource: u32, soft: u64 },
     Rlimit { name: &'static str, resource: u32, soft: u64, hard: u64 },
     Sysctl { path: CString, value: CString },
     OomScoreAdj(CString),
@@ -209,6 +213,7 @@ pub enum Op {
     // capabilities
     BoundingSet { keep: u64 },
     CapabilitySets { permitted: u64, effective: u64, inheritable: u64, ambient: u64 },
+    LetGo { permitted: u64, effective: u64, inheritable: u64 },
     // landlock
     Landlock { attr: RulesetAttr, rules: Vec<landlock::PathRule>, log: bool },
     // descriptors
@@ -431,12 +436,13 @@ impl Plan {
         }
         namespaces::plan_join(spec, &mut draft)?;
         identity::plan_joined_ids(&mut draft);
-        devices::plan_exec_terminal(process, &mut draft);
+        devices::plan_terminal(process, &mut draft);
         let more = u64::from(id_maps == IdMaps::Own) + u64::from(host.cgroups.counts_processes());
         limits::plan_rlimits(process, &ext, more, &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, true, &mut draft)?;
+        namespaces::inside::plan(&mut draft, None);
         Ok(Plan {
             clone_flags: 0,
             id_maps: IdMaps::None,
@@ -537,5 +543,11 @@ impl Plan {
     /// Whether a process goes ahead and makes the container's first one as its sibling.
     pub(crate) fn has_forerunner(&self) -> bool {
         self.join.is_none() && self.steps.iter().any(|s| matches!(s.op, Op::ForkInto { .. }))
+    }
+
+    /// Whether a further process leaves it to its child to be in the container's pid namespace.
+    pub(crate) fn forks_inside(&self) -> bool {
+        let forks = |step: &Step| matches!(step.op, Op::ForkLast | Op::ForkInto { .. });
+        self.join.is_some() && self.steps.iter().any(forks)
     }
 }

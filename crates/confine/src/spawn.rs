@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -239,8 +240,13 @@ impl Confined {
     /// program runs, or the container is created and waits.
     pub fn reached(&mut self, plan: &Plan, hooks: Act<'_, Vec<OwnedFd>>) -> Result<Handover, StartError> {
         let mut handover = Handover::default();
+        let (forks, mut followed) = (plan.forks_inside(), false);
         loop {
-            let (kind, step, number, fd) = match channel::receive(self.channel.as_fd()) {
+            let heard = match forks && !followed {
+                true => self.hear_while_it_lives(),
+                false => channel::receive(self.channel.as_fd()),
+            };
+            let (kind, step, number, fd) = match heard {
                 Ok(Some(message)) => message,
                 // The channel's last holder ended or became the program.
                 Ok(None) => return self.after_end(plan, handover),
@@ -250,8 +256,15 @@ impl Confined {
                 }
             };
             match kind {
+                // From inside a pid namespace of others it may be somebody else who speaks.
+                _ if followed && !matches!(kind, message::FAILED | message::LISTENER) => {
+                    self.kill_and_reap();
+                    let what = "hear from the process in its pid namespace";
+                    return Err(StartError::new(Layer::Namespaces, what, Errno::PROTO));
+                }
                 message::CONSOLE => handover.console = fd,
-                message::LISTENER => handover.listener = fd,
+                message::LISTENER if handover.listener.is_none() => handover.listener = fd,
+                message::LISTENER => {}
                 message::CREATED => {
                     self.reap_maker();
                     return Ok(handover);
@@ -277,14 +290,37 @@ impl Confined {
                             None,
                         ));
                     };
-                    self.pid = pid;
-                    self.go()?;
+                    (self.pid, followed) = (pid, forks);
+                    if let Err(error) = outside::act_inside(plan, pid).and_then(|()| self.go()) {
+                        self.kill_and_reap();
+                        return Err(error);
+                    }
                 }
                 _ => {
                     self.kill_and_reap();
                     return Err(self.failed(plan, usize::from(step), Errno::from_raw_os_error(number)));
                 }
             }
+        }
+    }
+
+    /// The next message; `None` also when the process has ended and its child, which waits to be followed, has not been
+    /// told of: that child holds the channel, and would never say anything.
+    fn hear_while_it_lives(&self) -> Result<Option<channel::Message>, Errno> {
+        let mut both = [PollFd::new(&self.channel, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
+        loop {
+            match poll(&mut both, None) {
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        // It may have spoken and ended between two looks: what was said comes first.
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut channel = [PollFd::new(&self.channel, PollFlags::IN)];
+        match poll(&mut channel, Some(&now))? {
+            0 => Ok(None),
+            _ => channel::receive(self.channel.as_fd()),
         }
     }
 
@@ -370,9 +406,9 @@ impl Confined {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
         if waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED).is_err() {
             // Another's child, as it is for `start`: its parent reaps it, and this one waits for its end.
-            let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
-            let mut ended = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
-            let _ = rustix::event::poll(&mut ended, Some(&limit));
+            let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+            let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            let _ = poll(&mut ended, Some(&limit));
         }
     }
 
