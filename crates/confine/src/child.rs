@@ -93,6 +93,7 @@ pub(crate) struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub fn new(from: Opened<'a>, plan: &'a Plan, hooks: &'a Hooks) -> Self {
+        let came_along: usize = from.sources.iter().map(|source| source.hierarchies.len()).sum();
         Self {
             from,
             program: &plan.program,
@@ -100,7 +101,7 @@ impl<'a> Context<'a> {
             states: [None, None],
             idmapped: from.sources.iter().map(|_| None).collect(),
             slots: Slots::new(plan.slots),
-            mounted: Mounted::with_capacity(plan.steps.len() + 1),
+            mounted: Mounted::with_capacity(plan.steps.len() + 1 + came_along),
             root_device: 0,
             own_ram: [0; 64],
             own_ram_count: 0,

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
@@ -17,6 +17,7 @@ use crate::child::{self, Context, Opened};
 use crate::error::StartError;
 use crate::hooks::Hooks;
 use crate::idmap;
+use crate::layers::mounts::version_1;
 use crate::layers::{descriptors, namespaces, net_devices};
 use crate::outside;
 use crate::plan::{IdMaps, Layer, Links, Op, Plan, Step};
@@ -27,6 +28,8 @@ pub(crate) struct OpenSource {
     pub path: CString,
     /// Device and inode number.
     pub identity: (u64, u64),
+    /// Hierarchies of cgroups of version 1 that come along when it is bound: paths below it.
+    pub hierarchies: Vec<CString>,
 }
 
 /// A process on its way through its plan.
@@ -525,9 +528,12 @@ fn clone_error(errno: Errno) -> StartError {
 
 /// Looks at every host source once: it must exist; its canonical path and identity are what the child insists on.
 fn open_sources(plan: &Plan) -> Result<Vec<OpenSource>, StartError> {
+    let mut version_1 = version_1::Mounted::default();
+    version_1.refuse_remounts(plan)?;
     plan.sources
         .iter()
-        .map(|source| {
+        .enumerate()
+        .map(|(index, source)| {
             let fail = |errno: Errno| {
                 let error = StartError::new(source.layer, format!("open {}", source.path.display()), errno)
                     .field(&source.field);
@@ -553,7 +559,11 @@ fn open_sources(plan: &Plan) -> Result<Vec<OpenSource>, StartError> {
                     errno => fail(errno),
                 })?;
             let stat = rustix::fs::fstat(&file).map_err(fail)?;
-            Ok(OpenSource { path, identity: (stat.st_dev, stat.st_ino) })
+            let hierarchies = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => version_1.below(plan, index, &canonical),
+                _ => Vec::new(),
+            };
+            Ok(OpenSource { path, identity: (stat.st_dev, stat.st_ino), hierarchies })
         })
         .collect()
 }

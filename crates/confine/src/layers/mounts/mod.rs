@@ -21,6 +21,7 @@ pub(crate) mod handle;
 mod masks;
 mod options;
 pub mod table;
+pub(crate) mod version_1;
 
 use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
@@ -317,6 +318,7 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
             let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
             let all = ctx.weakened(attr::NOSUID | attr::NODEV | step.recursive_attrs);
             let own = ctx.weakened(step.attrs) | all;
+            let own = if version_1::is_one(ctx, &tree)? { own | attr::RDONLY } else { own };
             mount_setattr(tree.as_fd(), c"", *recursive, SetAttr { set: all, ..SetAttr::default() }, None)?;
             if own != all {
                 mount_setattr(tree.as_fd(), c"", false, SetAttr { set: own, ..SetAttr::default() }, None)?;
@@ -326,6 +328,7 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
             let id = rootfs::attach(ctx, &tree, &target, own)?;
             if *recursive {
                 ctx.mounted.tree(id)?;
+                version_1::hold_below(ctx, *source, &tree)?;
             }
             if !may_follow(&step.target) {
                 ctx.remember_wall(id);
