@@ -74,29 +74,49 @@ pub(crate) fn plan(process: &Process, draft: &mut Draft) -> Result<(), SpecError
 }
 
 /// Does everything of the plan that is the parent's, for the child `pid`, which waits for it the first time.
-pub(crate) fn act(plan: &Plan, pid: Pid) -> Result<(), StartError> {
-    all(plan.steps().iter().take_while(|step| !is_fork(step)), pid)
+/// Returns the classes of service that were made for it; none is left after an error.
+pub(crate) fn act(plan: &Plan, pid: Pid) -> Result<Vec<String>, StartError> {
+    let mut classes = Vec::new();
+    let done = all(plan.steps().iter().take_while(|step| !is_fork(step)), pid, &mut classes);
+    match done {
+        Ok(()) => Ok(classes),
+        Err(error) => {
+            remove_classes(&classes);
+            Err(error)
+        }
+    }
+}
+
+/// Removes what [`act`] made.
+pub(crate) fn remove_classes(classes: &[String]) {
+    for class in classes {
+        let _ = intel_rdt::remove(class);
+    }
 }
 
 /// The same for what comes after the fork into a pid namespace: `pid` is the new process, and waits.
 pub(crate) fn act_inside(plan: &Plan, pid: Pid) -> Result<(), StartError> {
-    all(plan.steps().iter().skip_while(|step| !is_fork(step)), pid)
+    all(plan.steps().iter().skip_while(|step| !is_fork(step)), pid, &mut Vec::new())
 }
 
 fn is_fork(step: &Step) -> bool {
     matches!(step.op, Op::ForkLast)
 }
 
-fn all<'a>(steps: impl Iterator<Item = &'a Step>, pid: Pid) -> Result<(), StartError> {
+fn all<'a>(
+    steps: impl Iterator<Item = &'a Step>,
+    pid: Pid,
+    classes: &mut Vec<String>,
+) -> Result<(), StartError> {
     for step in steps {
         if let Op::ByParent(work) = &step.op {
-            one(work, pid).map_err(|errno| failed(step, work, errno))?;
+            one(work, pid, classes).map_err(|errno| failed(step, work, errno))?;
         }
     }
     Ok(())
 }
 
-fn one(work: &Work, pid: Pid) -> Result<(), Errno> {
+fn one(work: &Work, pid: Pid, classes: &mut Vec<String>) -> Result<(), Errno> {
     match work {
         Work::HardLimit { resource, hard, .. } => {
             let resource = limits::numbered(*resource)?;
@@ -118,7 +138,12 @@ fn one(work: &Work, pid: Pid) -> Result<(), Errno> {
             std::fs::write(&path, score.to_string()).map_err(errno)
         }
         Work::Scheduler { attr, .. } => donjon_sys::scheduling::sched_setattr(Some(pid), *attr),
-        Work::IntelRdt(class) => intel_rdt::join(class, pid),
+        Work::IntelRdt(class) => {
+            if intel_rdt::join(class, pid)? {
+                classes.push(class.name.clone());
+            }
+            Ok(())
+        }
     }
 }
 

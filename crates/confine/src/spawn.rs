@@ -43,6 +43,8 @@ pub struct Confined {
     guard: Option<Guard>,
     /// The process that makes the network namespace and then ends.
     maker: Option<Guard>,
+    /// Classes of service that were made for it.
+    classes: Vec<String>,
 }
 
 /// The process that made the network namespace and then watches whether its maker lives: when its holder was
@@ -152,7 +154,7 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
     .map_err(clone_error)?;
     drop(ctx);
     drop(theirs);
-    let mut confined = Confined { pid, pidfd, channel: ours, guard: None, maker: None };
+    let mut confined = Confined { pid, pidfd, channel: ours, guard: None, maker: None, classes: Vec::new() };
     if plan.has_forerunner() {
         confined.follow_forerunner(plan)?;
     }
@@ -180,7 +182,7 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
         Some((maker, false)) => (None, Some(maker)),
         None => (None, None),
     };
-    let mut confined = Confined { pid, pidfd, channel: ours, guard, maker };
+    let mut confined = Confined { pid, pidfd, channel: ours, guard, maker, classes: Vec::new() };
     if plan.needs_parent() || prepare.is_some() {
         let ready = match &plan.id_maps {
             IdMaps::Parent { uids, gids } => idmap::write(pid, uids, gids),
@@ -188,10 +190,12 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
         }
         .and_then(|()| confined.send_idmapped(plan, &sources))
         .and_then(|()| outside::act(plan, pid))
+        .map(|classes| confined.classes = classes)
         .and_then(|()| prepare.map_or(Ok(()), |prepare| prepare(pid)))
         .and_then(|()| confined.go());
         if let Err(error) = ready {
             confined.kill_and_reap();
+            outside::remove_classes(&confined.classes);
             // It may have failed itself, and not be there any more to be let go: then that is what is told.
             return Err(confined.last_word(plan).unwrap_or(error));
         }
@@ -218,7 +222,7 @@ impl Confined {
 
     /// A container's process that waits for `start`, with a connection to the socket that it listens on.
     pub fn waiting(pid: Pid, pidfd: OwnedFd, connection: OwnedFd) -> Self {
-        Self { pid, pidfd, channel: connection, guard: None, maker: None }
+        Self { pid, pidfd, channel: connection, guard: None, maker: None, classes: Vec::new() }
     }
 
     /// Lets such a process go, and waits until its program runs. After an error it has ended.
@@ -397,6 +401,11 @@ impl Confined {
             .nth(6)
             .and_then(|f| f.parse::<u64>().ok());
         flags.is_none_or(|flags| flags & FORKED_ONLY == 0)
+    }
+
+    /// The classes of service of resctrl that were made for it, to be removed when it is gone.
+    pub fn made_classes(&self) -> &[String] {
+        &self.classes
     }
 
     /// Takes the guard over, to be held as long as the container is to live.

@@ -95,7 +95,7 @@ pub fn create(store: &Store, creation: &Creation, host: &Host) -> Result<Made, O
     );
     record.annotations = bundle.spec.annotations().clone().unwrap_or_default();
     record.cgroup = Some(Cgroup::planned(&wanted)).filter(|planned| !planned.groups.is_empty());
-    if let Err(error) = entry.write_record(&record) {
+    if let Err(error) = entry.write_record(&record).and_then(|()| entry.note_belongings(&record)) {
         let _ = store.remove(entry);
         return Err(error);
     }
@@ -149,7 +149,8 @@ fn fill(
         };
         record.init =
             Some(Identity::of(pid).map_err(fail("read the start time of the container's process"))?);
-        entry.write_record(record).map_err(|e| StartError::of_program(e.to_string(), None))?;
+        let written = entry.write_record(record).and_then(|()| entry.note_belongings(record));
+        written.map_err(|e| StartError::of_program(e.to_string(), None))?;
         group.allow_devices_of(wanted)
     };
     let given = Given {
@@ -160,7 +161,8 @@ fn fill(
         ..Given::default()
     };
     let mut confined = donjon_confine::spawn(plan, given)?;
-    let reached = reach(&mut confined, record, spec, plan).and_then(|handover| {
+    let noted = note_classes(entry, record, &confined);
+    let reached = noted.and_then(|()| reach(&mut confined, record, spec, plan)).and_then(|handover| {
         record.ready = true;
         // A program that runs shows that by itself.
         if creation.options.waits_for_start {
@@ -181,10 +183,20 @@ fn fill(
         Ok(handover) => Ok((confined, handover)),
         Err(error) => {
             confined.end();
+            let _ = record.remove_classes();
             // The container is gone again; who set something up for it is told.
             let _ = hooks::run(spec, Moment::Stopped, &record.state("stopped", 0));
             Err(error)
         }
+    }
+}
+
+/// Writes down which classes of service were made for it.
+fn note_classes(entry: &Entry, record: &mut Record, confined: &Confined) -> Result<(), OciError> {
+    record.classes = confined.made_classes().to_vec();
+    match record.classes.is_empty() {
+        true => Ok(()),
+        false => entry.write_record(record).and_then(|()| entry.note_belongings(record)),
     }
 }
 
