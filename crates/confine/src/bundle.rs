@@ -58,10 +58,18 @@ impl Plan {
     pub fn of_bundle(spec: &Spec, host: &Host, options: &Options) -> Result<Plan, SpecError> {
         let ext = extensions(spec)?;
         let process = program::process(spec)?;
-        let all = Namespaces::of_bundle(spec)?;
+        let mut all = Namespaces::of_bundle(spec)?;
+        if namespaces::inside::can_be_last(spec, host) {
+            all = all.with_pid_last();
+        }
         let id_maps = identity::id_maps(spec, host)?;
         lifecycle::check(spec)?;
-        let mut draft = Draft { origin: Origin::Bundle, no_pivot: options.no_pivot, ..Draft::default() };
+        let mut draft = Draft {
+            origin: Origin::Bundle,
+            no_pivot: options.no_pivot,
+            pid_last: all.pid_last,
+            ..Draft::default()
+        };
         paths::plan_forerunner(&all, &mut draft);
         outside::plan(process, &mut draft)?;
         intel_rdt::plan(spec, &mut draft)?;
@@ -83,8 +91,9 @@ impl Plan {
         if id_maps == IdMaps::None {
             wait_for_the_parent_late(options.born_in_group, &mut draft);
         }
-        Last { spec, ext: &ext, process, host, id_maps: &id_maps, options, further: false }
-            .plan(&mut draft)?;
+        let last = Last { spec, ext: &ext, process, host, id_maps: &id_maps, options, further: false };
+        last.plan(&mut draft)?;
+        namespaces::inside::plan(&mut draft, capabilities::letting_go(process, last.filtered())?);
         Ok(Plan {
             clone_flags: if all.need_forerunner() { 0 } else { all.cloned() },
             program: program::program(process)?,

@@ -347,6 +347,8 @@ pub(crate) struct Draft {
     pub origin: Origin,
     /// The root is moved over the old one.
     pub no_pivot: bool,
+    /// The container's first process is set up outside the pid namespace that it is to be in.
+    pub pid_last: bool,
 }
 
 impl Draft {
@@ -545,9 +547,13 @@ impl Plan {
         self.join.is_none() && self.steps.iter().any(|s| matches!(s.op, Op::ForkInto { .. }))
     }
 
-    /// Whether a further process leaves it to its child to be in the container's pid namespace.
-    pub(crate) fn forks_inside(&self) -> bool {
-        let forks = |step: &Step| matches!(step.op, Op::ForkLast | Op::ForkInto { .. });
-        self.join.is_some() && self.steps.iter().any(forks)
+    /// Whether a process that was made already leaves it to its child to be in the container's pid namespace.
+    pub(crate) fn forks_last(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.op, Op::ForkLast))
+    }
+
+    /// Whether the program waits for `start`.
+    pub(crate) fn waits_for_start(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.op, Op::AwaitStart { .. }))
     }
 }

@@ -45,6 +45,8 @@ pub struct Confined {
     maker: Option<Guard>,
     /// Classes of service that were made for it.
     classes: Vec<String>,
+    /// It is the child of the one that was cloned first, in a pid namespace of others.
+    followed: bool,
 }
 
 /// The process that made the network namespace and then watches whether its maker lives: when its holder was
@@ -154,7 +156,7 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
     .map_err(clone_error)?;
     drop(ctx);
     drop(theirs);
-    let mut confined = Confined { pid, pidfd, channel: ours, guard: None, maker: None, classes: Vec::new() };
+    let mut confined = Confined::new(pid, pidfd, ours);
     if plan.has_forerunner() {
         confined.follow_forerunner(plan)?;
     }
@@ -182,7 +184,7 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
         Some((maker, false)) => (None, Some(maker)),
         None => (None, None),
     };
-    let mut confined = Confined { pid, pidfd, channel: ours, guard, maker, classes: Vec::new() };
+    let mut confined = Confined { guard, maker, ..Confined::new(pid, pidfd, ours) };
     if plan.needs_parent() || prepare.is_some() {
         let ready = match &plan.id_maps {
             IdMaps::Parent { uids, gids } => idmap::write(pid, uids, gids),
@@ -204,6 +206,10 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
 }
 
 impl Confined {
+    fn new(pid: Pid, pidfd: OwnedFd, channel: OwnedFd) -> Self {
+        Self { pid, pidfd, channel, guard: None, maker: None, classes: Vec::new(), followed: false }
+    }
+
     fn go(&self) -> Result<(), StartError> {
         channel::send(self.channel.as_fd(), message::GO, 0, 0, None)
             .map_err(|e| StartError::new(Layer::Program, "release the child", e))
@@ -222,7 +228,7 @@ impl Confined {
 
     /// A container's process that waits for `start`, with a connection to the socket that it listens on.
     pub fn waiting(pid: Pid, pidfd: OwnedFd, connection: OwnedFd) -> Self {
-        Self { pid, pidfd, channel: connection, guard: None, maker: None, classes: Vec::new() }
+        Self { followed: true, ..Self::new(pid, pidfd, connection) }
     }
 
     /// Lets such a process go, and waits until its program runs. After an error it has ended.
@@ -239,17 +245,23 @@ impl Confined {
     /// Waits until the program has been executed, and returns what was handed over; or until a step failed, and
     /// returns that in its own words. After an error the child is gone. `plan` is the one that it was spawned with.
     pub fn started(&mut self, plan: &Plan) -> Result<Handover, StartError> {
-        self.reached(plan, &mut |_| Ok(Vec::new()))
+        self.reached(plan, &mut |_| Ok(Vec::new()), &mut |_| Ok(()))
     }
 
     /// Like [`Confined::started`], for a plan that may hold hooks or wait for `start`: `hooks` is called when everything
     /// that hooks look at is there, and returns the container's states for the hooks of its own side. Returns when the
-    /// program runs, or the container is created and waits.
-    pub fn reached(&mut self, plan: &Plan, hooks: Act<'_, Vec<OwnedFd>>) -> Result<Handover, StartError> {
+    /// program runs, or the container is created and waits. `followed` is called when another process, which waits, goes
+    /// on in the first one's stead.
+    pub fn reached(
+        &mut self,
+        plan: &Plan,
+        hooks: Act<'_, Vec<OwnedFd>>,
+        followed: Act<'_, ()>,
+    ) -> Result<Handover, StartError> {
         let mut handover = Handover::default();
-        let (forks, mut followed) = (plan.forks_inside(), false);
+        let forks = plan.forks_last();
         loop {
-            let heard = match forks && !followed {
+            let heard = match forks && !self.followed {
                 true => self.hear_while_it_lives(),
                 false => channel::receive(self.channel.as_fd()),
             };
@@ -264,10 +276,12 @@ impl Confined {
             };
             match kind {
                 // From inside a pid namespace of others it may be somebody else who speaks.
-                _ if followed && !matches!(kind, message::FAILED | message::LISTENER) => {
-                    self.kill_and_reap();
-                    let what = "hear from the process in its pid namespace";
-                    return Err(StartError::new(Layer::Namespaces, what, Errno::PROTO));
+                message::CREATED if !plan.waits_for_start() => return Err(self.misled()),
+                _ if forks
+                    && self.followed
+                    && !matches!(kind, message::FAILED | message::LISTENER | message::CREATED) =>
+                {
+                    return Err(self.misled());
                 }
                 message::CONSOLE => handover.console = fd,
                 message::LISTENER if handover.listener.is_none() => handover.listener = fd,
@@ -297,8 +311,9 @@ impl Confined {
                             None,
                         ));
                     };
-                    (self.pid, followed) = (pid, forks);
-                    if let Err(error) = outside::act_inside(plan, pid).and_then(|()| self.go()) {
+                    (self.pid, self.followed) = (pid, forks);
+                    let ready = outside::act_inside(plan, pid).and_then(|()| followed(pid));
+                    if let Err(error) = ready.and_then(|()| self.go()) {
                         self.kill_and_reap();
                         return Err(error);
                     }
@@ -309,6 +324,12 @@ impl Confined {
                 }
             }
         }
+    }
+
+    /// It is ended: what it said is not what a process of donjon's says.
+    fn misled(&mut self) -> StartError {
+        self.kill_and_reap();
+        StartError::new(Layer::Namespaces, "hear from the process in its pid namespace", Errno::PROTO)
     }
 
     /// The next message; `None` also when the process has ended and its child, which waits to be followed, has not been

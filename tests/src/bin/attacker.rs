@@ -44,7 +44,8 @@ fn main() {
         ["images", seconds] => images(parse(seconds)),
         ["overwrite-image", seconds] => overwrite_image(parse(seconds)),
         ["steal-descriptor", seconds] => steal_descriptor(parse(seconds)),
-        ["hijack", seconds] => hijack(parse(seconds)),
+        ["hijack", seconds] => hijack(parse(seconds), true),
+        ["hijack", seconds, "neighbour"] => hijack(parse(seconds), false),
         ["loop", "getppid", rounds] => rate(parse(rounds), || raw(libc::SYS_getppid, [0; 6])),
         ["loop", "ioctl", rounds] => {
             rate(parse(rounds), || raw(libc::SYS_ioctl, [-1, libc::TCGETS as i64, 0, 0, 0, 0]))
@@ -431,8 +432,9 @@ fn set_of(pid: &str, name: &str) -> Option<u64> {
     u64::from_str_radix(&status_line(pid, name)?, 16).ok()
 }
 
-/// What a process that is held still has and this one could not have: `None` when it has ended meanwhile.
-fn beyond(pid: &str) -> Option<String> {
+/// What a process that is held still has and this one could not have: `None` when it has ended meanwhile. One of another
+/// container has other namespaces and another root.
+fn beyond(pid: &str, of_this: bool) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let own = set_of("self", "CapBnd")?;
     for set in ["CapPrm", "CapEff", "CapInh", "CapBnd", "CapAmb"] {
@@ -447,6 +449,9 @@ fn beyond(pid: &str) -> Option<String> {
             return Some(format!("{line} {theirs}"));
         }
     }
+    if !of_this {
+        return open_things(pid);
+    }
     let place = |path: String| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
     if place(format!("/proc/{pid}/root"))? != place("/proc/self/root".into())? {
         return Some("another root".into());
@@ -457,6 +462,11 @@ fn beyond(pid: &str) -> Option<String> {
             return Some(theirs.display().to_string());
         }
     }
+    open_things(pid)
+}
+
+/// A descriptor that is neither a stream nor a socket; empty: there is none.
+fn open_things(pid: &str) -> Option<String> {
     for fd in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
         let to = fs::read_link(fd.path()).unwrap_or_default().display().to_string();
         let known = ["pipe:", "socket:", "/dev/"].iter().any(|kind| to.starts_with(kind));
@@ -470,7 +480,7 @@ fn beyond(pid: &str) -> Option<String> {
 
 /// Stops every process that appears here, and looks whether it has more than a program of this container could have: then
 /// it could be made to use it. Says how many of donjon's it had in its hands.
-fn hijack(seconds: i64) {
+fn hijack(seconds: i64, of_this: bool) {
     const LEAST: u64 = 3 << 20;
     let end = Instant::now() + Duration::from_secs(seconds as u64);
     let processes = || -> Vec<i64> {
@@ -490,7 +500,7 @@ fn hijack(seconds: i64) {
             let wait = i64::from(libc::__WALL);
             if ptrace(0x4207).is_ok() && raw(libc::SYS_wait4, [pid, 0, wait, 0, 0, 0]).is_ok() {
                 let image = fs::metadata(format!("/proc/{pid}/exe")).map_or(0, |data| data.len());
-                let found = beyond(&pid.to_string()).unwrap_or_default();
+                let found = beyond(&pid.to_string(), of_this).unwrap_or_default();
                 let memory = open(&format!("/proc/{pid}/mem"), libc::O_RDWR).is_ok();
                 if !found.is_empty() && memory {
                     println!("in {found}");

@@ -104,6 +104,8 @@ pub struct New {
     pub mode_of_target: bool,
     /// It begins with what the image has there.
     pub copy_up: bool,
+    /// A procfs of the pid namespace that is entered by path, and that this process is not in yet.
+    pub of_joined: bool,
 }
 
 /// Why the parent has to make a mount.
@@ -253,6 +255,7 @@ fn plan_one(
             source: text("source", shown)?,
             mode_of_target: typ == "tmpfs" && !written.has("mode"),
             copy_up: written.copy_up,
+            of_joined: typ == "proc" && draft.pid_last,
             params: parameters(&mut written),
         };
         match typ {
@@ -415,6 +418,11 @@ pub(super) fn new_file_system(
         rustix::mount::fsconfig_set_string(fs.as_fd(), c"mode", mode)?;
     }
     set_parameters(&fs, &new.params)?;
+    if new.of_joined {
+        let pid = ctx.from.namespaces.iter().find(|(flag, _)| *flag == namespaces::flag::PID);
+        let (_, namespace) = pid.ok_or(Errno::NOENT)?;
+        rustix::mount::fsconfig_set_fd(fs.as_fd(), c"pidns", namespace)?;
+    }
     rustix::mount::fsconfig_create(fs.as_fd())?;
     let mount = rustix::mount::fsmount(
         fs.as_fd(),

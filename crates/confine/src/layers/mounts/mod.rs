@@ -105,7 +105,12 @@ pub(crate) fn plan_start(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError
         }
         Origin::Bundle => {
             rootfs::in_place::plan_start(spec, draft)?;
-            draft.add(Layer::Mounts, "", Op::ProcOrCallers { group: group(spec)? });
+            let op = match draft.pid_last {
+                // Its own files are to be found in it, and it is not in the container's pid namespace.
+                true => Op::CallersProc,
+                false => Op::ProcOrCallers { group: group(spec)? },
+            };
+            draft.add(Layer::Mounts, "", op);
         }
     }
     Ok(())

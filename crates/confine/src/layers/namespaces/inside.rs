@@ -13,19 +13,26 @@
 //! and the fork, are made under the filter, and the planner asks the filter whether it lets them through. One that does not
 //! is loaded after the fork, and the plan says so.
 //!
+//! The first process of a container that enters another's pid namespace (a pod's) is made in the same way, if no user
+//! namespace protects it: set up outside, with a procfs of the namespace that it is not in yet (`pidns`, Linux 6.18). It
+//! waits for `start` inside. Hooks of the container's side must find it where it will be: with them, and on older kernels,
+//! it is forked first.
+//!
 //! **Can't stop**: that a program which may trace reads the memory of the new process: it holds what donjon was told, the
 //! specification and its own environment. Nor that it sends the parent untrue messages in the new process's name: so the
 //! parent believes a failure alone from there on. And not the first process of a container that is made in a pid namespace
-//! of others: it must be inside to mount that namespace's procfs, and sets its root up there.
+//! of others, where the fork comes first: it sets its root up there.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 
+use oci_spec::runtime::{Hook, Spec};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::channel::message;
 use crate::child::{self, Context};
+use crate::host::Host;
 use crate::layers::seccomp::interpret;
 use crate::layers::{descriptors, identity};
 use crate::outside::Work;
@@ -38,9 +45,20 @@ const DEADLINE: u32 = 6;
 /// `SCHED_FLAG_RESET_ON_FORK`
 const RESET_ON_FORK: u64 = 1;
 
+/// Since when a procfs of a pid namespace can be made by who is not in it (`pidns`).
+const PROCFS_OF_OTHERS: (u32, u32) = (6, 18);
+
 /// Whether the fork comes last: always, but in a build for the tests that prove its worth.
 fn is_last() -> bool {
     crate::hooks::protects("fork-last")
+}
+
+/// Whether the first process of this container can be set up outside a pid namespace that it is to be in.
+pub(crate) fn can_be_last(spec: &Spec, host: &Host) -> bool {
+    let hooks = spec.hooks().as_ref();
+    let any = |list: &Option<Vec<Hook>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let inside = hooks.is_some_and(|hooks| any(hooks.create_container()) || any(hooks.start_container()));
+    is_last() && host.kernel >= PROCFS_OF_OTHERS && !inside
 }
 
 /// The fork right behind the join, where a test switched the protection off.
@@ -53,8 +71,10 @@ pub(super) fn plan_at_once(draft: &mut Draft) {
 /// Puts the fork into a plan that is complete but for it, as far back as it goes. `letting_go` takes away what was kept
 /// for the filter.
 pub(crate) fn plan(draft: &mut Draft, letting_go: Option<Op>) {
+    let first = draft.pid_last;
     let joins = |step: &Step| match step.op {
         Op::JoinNamespaces { flags } => Some(flags),
+        Op::EnterNamespaces if first => Some(super::flag::PID),
         _ => None,
     };
     let joined = draft.steps.iter().find_map(joins).unwrap_or_default();
@@ -81,7 +101,9 @@ pub(crate) fn plan(draft: &mut Draft, letting_go: Option<Op>) {
                 after.push(again(Op::NewSession));
                 before.push(step);
             }
-            Op::ControllingTerminal | Op::DieWithParent | Op::Exec => after.push(step),
+            Op::ControllingTerminal | Op::DieWithParent | Op::AwaitStart { .. } | Op::Exec => {
+                after.push(step)
+            }
             Op::Scheduler { attr, word } if attr.policy == DEADLINE => {
                 // Such a process may not fork, and the program's rights do not let it become one.
                 after.push(again(Op::ByParent(Work::Scheduler { attr: *attr, word })));
@@ -103,28 +125,30 @@ pub(crate) fn plan(draft: &mut Draft, letting_go: Option<Op>) {
         }
     }
     before.push(Step::new(Layer::Descriptors, "", Op::ReadyToFork { keep }));
+    let waits = after.iter().any(|step| matches!(step.op, Op::AwaitStart { .. }));
     let refused = match &filter {
-        Some(Step { op: Op::Seccomp(program), .. }) if !init => {
-            calls(&after, program.listener, letting_go.is_some())
-                .find(|(_, number, args)| !interpret::lets(&program.filter, *number, *args))
-                .map(|(name, ..)| name)
+        Some(_) if init => Some("is not for the init, which stays".to_string()),
+        Some(Step { op: Op::Seccomp(program), .. }) if program.listener && waits => {
+            Some("has a listener, which start hands over".to_string())
         }
-        Some(_) => Some("what an init does"),
-        None => None,
+        Some(Step { op: Op::Seccomp(program), .. }) => calls(&after, program.listener, letting_go.is_some())
+            .find(|(_, number, args)| !interpret::lets(&program.filter, *number, *args))
+            .map(|(name, ..)| format!("does not let {name} through")),
+        _ => None,
     };
     match (refused, filter) {
         (None, filter) => {
             before.extend(filter);
             before.extend(letting_go.map(|op| Step::new(Layer::Capabilities, "process.capabilities", op)));
         }
-        (Some(call), filter) => {
+        (Some(why), filter) => {
             let at = after.len().saturating_sub(1);
             after.splice(at..at, filter);
             // In a user namespace of the container's nobody may trace what is not dumpable.
             if joined & super::flag::USER == 0 {
                 let holding = if letting_go.is_some() { " and holds CAP_SYS_ADMIN until then" } else { "" };
                 draft.notes.push(format!(
-                    "seccomp: the filter does not let {call} through: it is loaded when the process is in the \
+                    "seccomp: the filter {why}: it is loaded when the process is in the \
                      container's pid namespace{holding}, where a program that may trace can see it"
                 ));
             }
@@ -163,6 +187,10 @@ fn calls(
                 all.push(("ppoll", libc::SYS_ppoll, [0, 1]));
             }
             Op::Scheduler { .. } => all.push(("sched_setattr", libc::SYS_sched_setattr, [0; 2])),
+            Op::AwaitStart { .. } => {
+                all.push(("accept4", libc::SYS_accept4, [0; 2]));
+                all.push(("close_range", libc::SYS_close_range, [0; 2]));
+            }
             Op::Exec => all.push(("execve", libc::SYS_execve, [0; 2])),
             _ => {}
         }
@@ -174,8 +202,12 @@ fn calls(
 /// and the channel, and raises the soft limit of processes to the hard one. The kernel counts this process and its child
 /// for the program's user, where there will be one of them.
 pub(crate) fn ready(ctx: &mut Context<'_>, keep: u32) -> Result<(), Errno> {
+    // Only hooks read them, and they have run.
+    ctx.states = [None, None];
     if ctx.protects("own-descriptors") {
-        descriptors::close_others(keep, &mut [descriptors::number(&ctx.channel())])?;
+        let channel = descriptors::number(&ctx.channel());
+        let start = ctx.from.start.map_or(channel, |start| descriptors::number(&start));
+        descriptors::close_others(keep, &mut [channel, start])?;
     }
     let limit = getrlimit(Resource::Nproc);
     if limit.current != limit.maximum {
