@@ -19,6 +19,7 @@ for_engines!([podman, rootless, docker] {
     dropped_privileges_deny_what_they_are_for,
 });
 for_engines!([podman, rootless] {
+    a_privileged_container_with_the_machines_groups_reads_them,
     a_privileged_container_has_everything_that_the_engine_has,
     the_umask_is_as_asked,
 });
@@ -144,6 +145,13 @@ fn a_privileged_container_has_everything_that_the_engine_has(engine: Engine) {
     let script = "grep -E '^(Cap|Seccomp:)' /proc/self/status; [ -e /dev/kmsg ] && echo kmsg; ls /proc/acpi | wc -l; \
                   mount -t tmpfs tmpfs /mnt && echo mounted";
     engine.agrees(&["--privileged"], script).succeeds().says("Seccomp:\t0").says("kmsg").says("mounted");
+}
+
+fn a_privileged_container_with_the_machines_groups_reads_them(engine: Engine) {
+    let options = ["--privileged", "-v", "/sys/fs/cgroup:/sys/fs/cgroup"];
+    let script = "f=/sys/fs/cgroup/memory/cgroup.procs; [ -e $f ] || f=/sys/fs/cgroup/cgroup.procs; \
+                  cat $f > /dev/null && echo read";
+    engine.agrees(&options, script).succeeds().prints("read");
 }
 
 fn ids_are_mapped_as_asked(engine: Engine) {

@@ -145,6 +145,91 @@ fn r6_a_donjon_that_waits_in_a_pod_holds_no_directory_of_the_host() {
     world.assert_nothing_left("an attack on descriptors");
 }
 
+/// Filters with which a process joins in another order: none; one that `no_new_privs` pays for; one that takes a right.
+fn orders() -> [(&'static str, bool, Value); 3] {
+    let one_refused = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": ["mknod"], "action": "SCMP_ACT_ERRNO"}]});
+    [
+        ("no filter", true, Value::Null),
+        ("a filter and no_new_privs", true, one_refused.clone()),
+        ("a filter without no_new_privs", false, one_refused),
+    ]
+}
+
+#[test]
+fn r18_a_process_that_joins_has_nothing_that_a_program_which_traces_it_could_use() {
+    // CVE-2016-9962: the joining process, stopped while it still has the runtime's rights.
+    let world = World::root();
+    for (what, no_new_privs, filter) in orders() {
+        let attack = |how: &dyn Fn(Run<'_>) -> bool| {
+            let mut eve = eve(&world, &["hijack", "2"]);
+            eve.set("/process/noNewPrivileges", json!(no_new_privs));
+            if !filter.is_null() {
+                eve.set("/linux/seccomp", filter.clone());
+            }
+            let_loose(&world, &eve);
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+            while std::time::Instant::now() < end && !world.read("output").contains("in ") {
+                if !how(world.donjon(&["exec", "eve", "/bin/true"])) {
+                    break;
+                }
+            }
+            confession(&world)
+        };
+        for hooked in [false, true] {
+            let said = attack(&|run| (if hooked { run.hooked() } else { run }).go().code() == 0);
+            assert!(said.contains("refused"), "{what}: {said}");
+            assert!(!said.contains("held 0"), "{what}: she never had a process in her hands: {said}");
+        }
+        let said = attack(&|run| {
+            run.without("fork-last").go();
+            true
+        });
+        assert!(said.contains("in Cap"), "{what}: the attack can't tell: {said}");
+    }
+    world.assert_nothing_left("attacks on processes that join");
+}
+
+#[test]
+fn r18_a_container_that_is_made_beside_a_program_which_traces_has_nothing_more_than_its_own_rights() {
+    // The same through a pod: the first process, stopped while it is set up or waits for start.
+    let world = World::root();
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's release");
+    let numbers: Vec<u32> = release.split(['.', '-']).map_while(|n| n.parse().ok()).take(2).collect();
+    // Before that nobody can make a procfs of a namespace that he is not in, and the fork comes first.
+    let held = numbers >= vec![6, 18];
+    for (what, no_new_privs, filter) in orders() {
+        let confine = |bundle: &mut Bundle<'_>| {
+            bundle.set("/process/noNewPrivileges", json!(no_new_privs));
+            if !filter.is_null() {
+                bundle.set("/linux/seccomp", filter.clone());
+            }
+        };
+        let attack = |how: &dyn Fn(Run<'_>) -> Outcome| {
+            let mut eve = eve(&world, &["hijack", "2", "neighbour"]);
+            confine(&mut eve);
+            let mut bob = neighbour(&world, let_loose(&world, &eve));
+            confine(&mut bob);
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+            while std::time::Instant::now() < end && !world.read("output").contains("in ") {
+                // When she ends, her pid namespace ends with her.
+                how(bob.create("bob").output_to("/dev/null"));
+                how(world.donjon(&["start", "bob"]));
+                world.donjon(&["delete", "--force", "bob"]).go();
+            }
+            confession(&world)
+        };
+        for hooked in [false, true] {
+            let said = attack(&|run| (if hooked { run.hooked() } else { run }).go());
+            assert_eq!(said.contains("refused"), held, "{what}: {said}");
+            assert!(!said.contains("held 0"), "{what}: she never had a process in her hands: {said}");
+        }
+        let said = attack(&|run| run.without("fork-last").go());
+        assert!(said.contains("in Cap"), "{what}: the attack can't tell: {said}");
+    }
+    world.assert_nothing_left("attacks on containers that are made in a pod");
+}
+
 /// A set of capabilities, as the kernel tells it.
 fn held(run: &Outcome, set: &str) -> u64 {
     u64::from_str_radix(&run.field(set), 16).expect("a set")

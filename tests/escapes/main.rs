@@ -8,6 +8,7 @@ mod bundle_processes;
 mod calls;
 mod descriptors;
 mod fail_closed;
+mod hierarchies;
 mod new_code;
 mod parsers;
 mod paths;

@@ -80,3 +80,37 @@ fn nothing_joins_a_container_that_does_not_run() {
     world.donjon(&["exec", "c1", "true"]).go().exits(255).complains("stopped");
     world.donjon(&["delete", "c1"]).go().succeeds();
 }
+
+#[test]
+fn a_joining_process_has_what_a_fork_would_undo() {
+    let world = World::root();
+    let bundle = world.bundle("b", "sleep 300");
+    bundle.create("c1").go().succeeds();
+    world.donjon(&["start", "c1"]).go().succeeds();
+    let exec = |field: &str, value: serde_json::Value, script: &str| {
+        let mut process = json!({"args": ["sh", "-c", script], "env": ["PATH=/bin"], "cwd": "/",
+            "user": {"uid": 4321, "gid": 6}, "capabilities": {}});
+        process[field] = value;
+        let file = world.file("process.json", &process.to_string());
+        world.donjon(&["exec", "--process", file.to_str().expect("UTF-8"), "c1"])
+    };
+    // Nice and policy of this very process: a child of it would have neither.
+    let script = "read line < /proc/self/stat; set -- $line; echo ${19} ${41}";
+    let nice = json!({"policy": "SCHED_OTHER", "nice": -3, "flags": ["SCHED_RESET_ON_FORK"]});
+    exec("scheduler", nice, script).go().succeeds().prints("-3 0");
+    let deadline =
+        json!({"policy": "SCHED_DEADLINE", "runtime": 1000000, "deadline": 10000000, "period": 10000000});
+    exec("scheduler", deadline, script).go().succeeds().prints("0 6");
+    // The process that forks does not count.
+    let limits = |n: u32| json!([{"type": "RLIMIT_NPROC", "soft": n, "hard": n}]);
+    exec("rlimits", limits(1), "ulimit -u; ulimit -Hu").go().succeeds().prints("1\n1");
+    let first = exec("rlimits", limits(1), "echo one; exec sleep 9").spawn();
+    first.wait_for("one");
+    let second = exec("rlimits", limits(1), "echo two; exec sleep 9").spawn();
+    second.wait_for("two");
+    // As the kernel has it: it looks when the ids are changed, before this process counts.
+    exec("rlimits", limits(1), "echo three").go().exits(255).complains("temporarily unavailable");
+    world.donjon(&["delete", "--force", "c1"]).go().succeeds();
+    (first.finish(10), second.finish(10));
+    world.assert_nothing_left("what a fork would undo");
+}

@@ -58,10 +58,18 @@ impl Plan {
     pub fn of_bundle(spec: &Spec, host: &Host, options: &Options) -> Result<Plan, SpecError> {
         let ext = extensions(spec)?;
         let process = program::process(spec)?;
-        let all = Namespaces::of_bundle(spec)?;
+        let mut all = Namespaces::of_bundle(spec)?;
+        if namespaces::inside::can_be_last(spec, host) {
+            all = all.with_pid_last();
+        }
         let id_maps = identity::id_maps(spec, host)?;
         lifecycle::check(spec)?;
-        let mut draft = Draft { origin: Origin::Bundle, no_pivot: options.no_pivot, ..Draft::default() };
+        let mut draft = Draft {
+            origin: Origin::Bundle,
+            no_pivot: options.no_pivot,
+            pid_last: all.pid_last,
+            ..Draft::default()
+        };
         paths::plan_forerunner(&all, &mut draft);
         outside::plan(process, &mut draft)?;
         intel_rdt::plan(spec, &mut draft)?;
@@ -83,8 +91,9 @@ impl Plan {
         if id_maps == IdMaps::None {
             wait_for_the_parent_late(options.born_in_group, &mut draft);
         }
-        Last { spec, ext: &ext, process, host, id_maps: &id_maps, options, further: false }
-            .plan(&mut draft)?;
+        let last = Last { spec, ext: &ext, process, host, id_maps: &id_maps, options, further: false };
+        last.plan(&mut draft)?;
+        namespaces::inside::plan(&mut draft, capabilities::letting_go(process, last.filtered())?);
         Ok(Plan {
             clone_flags: if all.need_forerunner() { 0 } else { all.cloned() },
             program: program::program(process)?,
@@ -124,10 +133,11 @@ impl Plan {
         mounts::handle::plan_further(process, &mut draft);
         namespaces::plan_join_flags(namespaces, &mut draft);
         identity::plan_joined_ids(&mut draft);
-        devices::plan_exec_terminal(process, &mut draft);
+        devices::plan_terminal(process, &mut draft);
         devices::plan_terminal_size(process, &mut draft)?;
-        Last { spec, ext: &ext, process, host, id_maps: &IdMaps::None, options, further: true }
-            .plan(&mut draft)?;
+        let last = Last { spec, ext: &ext, process, host, id_maps: &IdMaps::None, options, further: true };
+        last.plan(&mut draft)?;
+        namespaces::inside::plan(&mut draft, capabilities::letting_go(process, last.filtered())?);
         Ok(Plan {
             clone_flags: 0,
             id_maps: IdMaps::None,
@@ -182,6 +192,11 @@ struct Last<'a> {
 }
 
 impl Last<'_> {
+    /// Whether the process comes under a filter or a domain, which takes a right where `no_new_privs` is not set.
+    fn filtered(&self) -> bool {
+        self.ext.landlock || self.spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some())
+    }
+
     fn plan(&self, draft: &mut Draft) -> Result<(), SpecError> {
         let Self { spec, ext, process, host, id_maps, options, further } = *self;
         limits::plan_rlimits(process, ext, 0, draft)?;
@@ -198,8 +213,7 @@ impl Last<'_> {
         descriptors::plan_stdio_owner(process, draft);
         capabilities::plan_bounding(process, draft)?;
         identity::plan_process_ids(process, spec, id_maps, Origin::Bundle, draft)?;
-        let filtered = ext.landlock || spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some());
-        capabilities::plan_bundle_sets(process, filtered, draft)?;
+        capabilities::plan_bundle_sets(process, self.filtered(), draft)?;
         rootfs::plan_working_directory(process, draft)?;
         program::plan_find(draft);
         identity::plan_bundle_privileges(process, draft);

@@ -84,11 +84,16 @@ pub(crate) struct Context<'a> {
     /// The root is an engine's own directory: mount points are made wherever it says, as it expects.
     pub as_written: bool,
     pub found: Option<usize>,
+    /// The listener of the filter, until the last process but the program lets go of it.
+    pub listener: Option<OwnedFd>,
+    /// The limit of processes, while it is raised for a fork.
+    pub processes: Option<rustix::process::Rlimit>,
     pub hooks: &'a Hooks,
 }
 
 impl<'a> Context<'a> {
     pub fn new(from: Opened<'a>, plan: &'a Plan, hooks: &'a Hooks) -> Self {
+        let came_along: usize = from.sources.iter().map(|source| source.hierarchies.len()).sum();
         Self {
             from,
             program: &plan.program,
@@ -96,7 +101,7 @@ impl<'a> Context<'a> {
             states: [None, None],
             idmapped: from.sources.iter().map(|_| None).collect(),
             slots: Slots::new(plan.slots),
-            mounted: Mounted::with_capacity(plan.steps.len() + 1),
+            mounted: Mounted::with_capacity(plan.steps.len() + 1 + came_along),
             root_device: 0,
             own_ram: [0; 64],
             own_ram_count: 0,
@@ -104,6 +109,8 @@ impl<'a> Context<'a> {
             proc_attached: false,
             as_written: false,
             found: None,
+            listener: None,
+            processes: None,
             hooks,
         }
     }
@@ -183,12 +190,17 @@ pub(crate) fn walk(steps: &[Step], from: usize, ctx: &mut Context<'_>) -> u8 {
             Ok(Next::Step) => {}
             Ok(Next::Exit(code)) => return code,
             Err(errno) => {
-                // If the parent is gone there is nobody left to tell.
-                let _ = ctx.send(message::FAILED, i as u16, errno.raw_os_error(), None);
-                return 125;
+                return failed(i, errno, ctx);
             }
         }
     }
+    125
+}
+
+/// Tells the parent that a step failed. Returns the status to exit with.
+pub(crate) fn failed(step: usize, errno: Errno, ctx: &Context<'_>) -> u8 {
+    // If the parent is gone there is nobody left to tell.
+    let _ = ctx.send(message::FAILED, step as u16, errno.raw_os_error(), None);
     125
 }
 
@@ -222,6 +234,10 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         },
         Op::JoinNamespaces { flags } => namespaces::join(ctx, *flags),
         Op::ForkInto { flags } => return fork_into(steps, index, *flags, ctx),
+        Op::ReadyToFork { keep } => namespaces::inside::ready(ctx, *keep),
+        Op::ForkLast => {
+            return namespaces::inside::fork(steps, index, ctx).map(|()| Next::Exit(0));
+        }
         Op::EnterNamespaces => namespaces::paths::enter(ctx),
         Op::Unshare { flags } => donjon_sys::process::unshare(*flags),
         Op::Hostname(name) => namespaces::hostname(name),
@@ -262,8 +278,10 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::Device { name, host, major, minor } => devices::device(ctx, name, host, *major, *minor),
         Op::DeviceLink { name, target } => devices::link(ctx, name, target),
         Op::Terminal => devices::terminal(ctx),
+        Op::ControllingTerminal => devices::controlling_terminal(),
         Op::Rlimit { resource: 6, .. } if !ctx.protects("nproc") => Ok(()),
         Op::Rlimit { resource, soft, hard, .. } => limits::rlimit(*resource, *soft, *hard),
+        Op::SoftLimit { resource, soft, .. } => limits::soft_limit(*resource, *soft),
         Op::Sysctl { path, .. }
             if !ctx.protects("userns-limit") && path.to_bytes().starts_with(b"sys/user/") =>
         {
@@ -282,6 +300,10 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::BoundingSet { keep } => capabilities::bounding_set(*keep),
         Op::CapabilitySets { permitted, effective, inheritable, ambient } => {
             capabilities::capability_sets(*permitted, *effective, *inheritable, *ambient)
+        }
+        Op::LetGo { .. } if !ctx.protects("capabilities") => Ok(()),
+        Op::LetGo { permitted, effective, inheritable } => {
+            donjon_sys::process::capset(*effective, *permitted, *inheritable)
         }
         Op::Landlock { attr, rules, log } => match ctx.protects("landlock") {
             true => landlock::restrict(ctx, attr, rules, *log),
@@ -313,7 +335,7 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::Link(link) => devices::nodes::link(ctx, link),
         Op::TerminalSize { rows, columns } => devices::terminal_size(*rows, *columns),
         Op::ExactRlimit { resource, soft, hard, .. } => limits::exact_rlimit(*resource, *soft, *hard),
-        Op::Scheduler { attr, .. } => donjon_sys::scheduling::sched_setattr(*attr),
+        Op::Scheduler { attr, .. } => donjon_sys::scheduling::sched_setattr(None, *attr),
         Op::IoPriority { class, priority } => donjon_sys::scheduling::ioprio_set(*class, *priority),
         Op::MemoryPolicy { mode, nodes, .. } => donjon_sys::scheduling::set_mempolicy(*mode, nodes),
         Op::Personality { persona } => donjon_sys::scheduling::personality(*persona),

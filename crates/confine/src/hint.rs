@@ -54,6 +54,9 @@ pub(crate) fn for_step(layer: Layer, what: &str, errno: Errno) -> Option<&'stati
         (Layer::Integrity, Errno::NOEXEC) => {
             "its bytes could be mapped as code, and integrity is enforced: pipe it (cat FILE | donjon run -i ...)"
         }
+        (Layer::Namespaces, Errno::AGAIN) => {
+            "the limit of processes is reached: see ulimit -u, process.rlimits, or the cgroup's pids.max"
+        }
         (Layer::Landlock, _) => "donjon doctor tells what this kernel's Landlock can do",
         (Layer::Seccomp, Errno::BUSY) => {
             "this process already runs under a seccomp filter with a listener, and the kernel allows one"

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use donjon_sys::scheduling::SchedAttr;
 use oci_spec::runtime::Process;
 use rustix::io::Errno;
 use rustix::process::{Pid, Rlimit, getrlimit, prlimit};
@@ -30,6 +31,13 @@ pub enum Work {
     },
     /// Who is killed first when memory runs out.
     OomScoreAdj(i32),
+    /// How it is scheduled: what it may not do itself, or would lose by a fork.
+    Scheduler {
+        /// Policy and its parameters.
+        attr: SchedAttr,
+        /// The policy's name.
+        word: &'static str,
+    },
     /// A class of service of Intel's RDT.
     IntelRdt(intel_rdt::Class),
 }
@@ -40,6 +48,9 @@ impl fmt::Display for Work {
             Work::HardLimit { name, hard: u64::MAX, .. } => write!(f, "no hard limit for {name}"),
             Work::HardLimit { name, hard, .. } => write!(f, "a hard limit for {name} of at least {hard}"),
             Work::OomScoreAdj(score) => write!(f, "oom_score_adj {score}"),
+            Work::Scheduler { attr, word } => {
+                write!(f, "{word}, {} of {} ns until {} ns", attr.runtime, attr.period, attr.deadline)
+            }
             Work::IntelRdt(class) => write!(f, "class of service {} of resctrl", class.name),
         }
     }
@@ -62,17 +73,50 @@ pub(crate) fn plan(process: &Process, draft: &mut Draft) -> Result<(), SpecError
     Ok(())
 }
 
-/// Does everything of the plan that is the parent's, for the child `pid`.
-pub(crate) fn act(plan: &Plan, pid: Pid) -> Result<(), StartError> {
-    for step in plan.steps() {
+/// Does everything of the plan that is the parent's, for the child `pid`, which waits for it the first time.
+/// Returns the classes of service that were made for it; none is left after an error.
+pub(crate) fn act(plan: &Plan, pid: Pid) -> Result<Vec<String>, StartError> {
+    let mut classes = Vec::new();
+    let done = all(plan.steps().iter().take_while(|step| !is_fork(step)), pid, &mut classes);
+    match done {
+        Ok(()) => Ok(classes),
+        Err(error) => {
+            remove_classes(&classes);
+            Err(error)
+        }
+    }
+}
+
+/// Removes what [`act`] made.
+pub(crate) fn remove_classes(classes: &[String]) {
+    for class in classes {
+        let _ = intel_rdt::remove(class);
+    }
+}
+
+/// The same for what comes after the fork into a pid namespace: `pid` is the new process, and waits.
+pub(crate) fn act_inside(plan: &Plan, pid: Pid) -> Result<(), StartError> {
+    all(plan.steps().iter().skip_while(|step| !is_fork(step)), pid, &mut Vec::new())
+}
+
+fn is_fork(step: &Step) -> bool {
+    matches!(step.op, Op::ForkLast)
+}
+
+fn all<'a>(
+    steps: impl Iterator<Item = &'a Step>,
+    pid: Pid,
+    classes: &mut Vec<String>,
+) -> Result<(), StartError> {
+    for step in steps {
         if let Op::ByParent(work) = &step.op {
-            one(work, pid).map_err(|errno| failed(step, work, errno))?;
+            one(work, pid, classes).map_err(|errno| failed(step, work, errno))?;
         }
     }
     Ok(())
 }
 
-fn one(work: &Work, pid: Pid) -> Result<(), Errno> {
+fn one(work: &Work, pid: Pid, classes: &mut Vec<String>) -> Result<(), Errno> {
     match work {
         Work::HardLimit { resource, hard, .. } => {
             let resource = limits::numbered(*resource)?;
@@ -93,7 +137,13 @@ fn one(work: &Work, pid: Pid) -> Result<(), Errno> {
             }
             std::fs::write(&path, score.to_string()).map_err(errno)
         }
-        Work::IntelRdt(class) => intel_rdt::join(class, pid),
+        Work::Scheduler { attr, .. } => donjon_sys::scheduling::sched_setattr(Some(pid), *attr),
+        Work::IntelRdt(class) => {
+            if intel_rdt::join(class, pid)? {
+                classes.push(class.name.clone());
+            }
+            Ok(())
+        }
     }
 }
 
@@ -104,6 +154,9 @@ fn failed(step: &Step, work: &Work, errno: Errno) -> StartError {
             "resctrl is not mounted at /sys/fs/resctrl, or has no such class: mount -t resctrl resctrl /sys/fs/resctrl",
         ),
         Errno::EXIST => error.hint("there is a class of that name with other lines in its schemata"),
+        Errno::PERM if matches!(work, Work::Scheduler { .. }) => error.hint(
+            "it needs CAP_SYS_NICE over the machine, and a real-time policy a cgroup with real-time processor time",
+        ),
         Errno::PERM | Errno::ACCESS => {
             error.hint("it needs CAP_SYS_RESOURCE over the machine, which this caller does not have")
         }

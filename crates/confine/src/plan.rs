@@ -171,6 +171,8 @@ pub enum Op {
     // namespaces
     JoinNamespaces { flags: u64 },
     ForkInto { flags: u64 },
+    ReadyToFork { keep: u32 },
+    ForkLast,
     EnterNamespaces,
     Unshare { flags: u64 },
     Hostname(CString),
@@ -203,7 +205,9 @@ pub enum Op {
     Device { name: CString, host: CString, major: u32, minor: u32 },
     DeviceLink { name: CString, target: CString },
     Terminal,
+    ControllingTerminal,
     // limits
+    SoftLimit { name: &'static str, resource: u32, soft: u64 },
     Rlimit { name: &'static str, resource: u32, soft: u64, hard: u64 },
     Sysctl { path: CString, value: CString },
     OomScoreAdj(CString),
@@ -212,6 +216,7 @@ pub enum Op {
     // capabilities
     BoundingSet { keep: u64 },
     CapabilitySets { permitted: u64, effective: u64, inheritable: u64, ambient: u64 },
+    LetGo { permitted: u64, effective: u64, inheritable: u64 },
     // integrity
     NoCodeOn { number: i32, name: &'static str },
     NoNewCode,
@@ -348,6 +353,8 @@ pub(crate) struct Draft {
     pub origin: Origin,
     /// The root is moved over the old one.
     pub no_pivot: bool,
+    /// The container's first process is set up outside the pid namespace that it is to be in.
+    pub pid_last: bool,
 }
 
 impl Draft {
@@ -440,7 +447,7 @@ impl Plan {
         }
         namespaces::plan_join(spec, &mut draft)?;
         identity::plan_joined_ids(&mut draft);
-        devices::plan_exec_terminal(process, &mut draft);
+        devices::plan_terminal(process, &mut draft);
         let more = u64::from(id_maps == IdMaps::Own) + u64::from(host.cgroups.counts_processes());
         limits::plan_rlimits(process, &ext, more, &mut draft)?;
         apparmor::plan(process, &mut draft)?;
@@ -448,6 +455,7 @@ impl Plan {
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, true, &mut draft)?;
+        namespaces::inside::plan(&mut draft, None);
         Ok(Plan {
             clone_flags: 0,
             id_maps: IdMaps::None,
@@ -582,5 +590,15 @@ impl Plan {
     /// Whether a process goes ahead and makes the container's first one as its sibling.
     pub(crate) fn has_forerunner(&self) -> bool {
         self.join.is_none() && self.steps.iter().any(|s| matches!(s.op, Op::ForkInto { .. }))
+    }
+
+    /// Whether a process that was made already leaves it to its child to be in the container's pid namespace.
+    pub(crate) fn forks_last(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.op, Op::ForkLast))
+    }
+
+    /// Whether the program waits for `start`.
+    pub(crate) fn waits_for_start(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.op, Op::AwaitStart { .. }))
     }
 }

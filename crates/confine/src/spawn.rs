@@ -5,7 +5,8 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::OFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
@@ -16,6 +17,7 @@ use crate::child::{self, Context, Opened};
 use crate::error::StartError;
 use crate::hooks::Hooks;
 use crate::idmap;
+use crate::layers::mounts::version_1;
 use crate::layers::{descriptors, namespaces, net_devices};
 use crate::outside;
 use crate::plan::{IdMaps, Layer, Links, Op, Plan, Step};
@@ -26,6 +28,8 @@ pub(crate) struct OpenSource {
     pub path: CString,
     /// Device and inode number.
     pub identity: (u64, u64),
+    /// Hierarchies of cgroups of version 1 that come along when it is bound: paths below it.
+    pub hierarchies: Vec<CString>,
 }
 
 /// A process on its way through its plan.
@@ -39,6 +43,10 @@ pub struct Confined {
     guard: Option<Guard>,
     /// The process that makes the network namespace and then ends.
     maker: Option<Guard>,
+    /// Classes of service that were made for it.
+    classes: Vec<String>,
+    /// It is the child of the one that was cloned first, in a pid namespace of others.
+    followed: bool,
 }
 
 /// The process that made the network namespace and then watches whether its maker lives: when its holder was
@@ -167,7 +175,7 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
     .map_err(clone_error)?;
     drop(ctx);
     drop(theirs);
-    let mut confined = Confined { pid, pidfd, channel: ours, guard: None, maker: None };
+    let mut confined = Confined::new(pid, pidfd, ours);
     if plan.has_forerunner() {
         confined.follow_forerunner(plan)?;
     }
@@ -195,7 +203,7 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
         Some((maker, false)) => (None, Some(maker)),
         None => (None, None),
     };
-    let mut confined = Confined { pid, pidfd, channel: ours, guard, maker };
+    let mut confined = Confined { guard, maker, ..Confined::new(pid, pidfd, ours) };
     if plan.needs_parent() || prepare.is_some() {
         let ready = match &plan.id_maps {
             IdMaps::Parent { uids, gids } => idmap::write(pid, uids, gids),
@@ -203,10 +211,12 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
         }
         .and_then(|()| confined.send_idmapped(plan, &sources))
         .and_then(|()| outside::act(plan, pid))
+        .map(|classes| confined.classes = classes)
         .and_then(|()| prepare.map_or(Ok(()), |prepare| prepare(pid)))
         .and_then(|()| confined.go());
         if let Err(error) = ready {
             confined.kill_and_reap();
+            outside::remove_classes(&confined.classes);
             // It may have failed itself, and not be there any more to be let go: then that is what is told.
             return Err(confined.last_word(plan).unwrap_or(error));
         }
@@ -215,6 +225,10 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
 }
 
 impl Confined {
+    fn new(pid: Pid, pidfd: OwnedFd, channel: OwnedFd) -> Self {
+        Self { pid, pidfd, channel, guard: None, maker: None, classes: Vec::new(), followed: false }
+    }
+
     fn go(&self) -> Result<(), StartError> {
         channel::send(self.channel.as_fd(), message::GO, 0, 0, None)
             .map_err(|e| StartError::new(Layer::Program, "release the child", e))
@@ -233,7 +247,7 @@ impl Confined {
 
     /// A container's process that waits for `start`, with a connection to the socket that it listens on.
     pub fn waiting(pid: Pid, pidfd: OwnedFd, connection: OwnedFd) -> Self {
-        Self { pid, pidfd, channel: connection, guard: None, maker: None }
+        Self { followed: true, ..Self::new(pid, pidfd, connection) }
     }
 
     /// Lets such a process go, and waits until its program runs. After an error it has ended.
@@ -250,16 +264,27 @@ impl Confined {
     /// Waits until the program has been executed, and returns what was handed over; or until a step failed, and
     /// returns that in its own words. After an error the child is gone. `plan` is the one that it was spawned with.
     pub fn started(&mut self, plan: &Plan) -> Result<Handover, StartError> {
-        self.reached(plan, &mut |_| Ok(Vec::new()))
+        self.reached(plan, &mut |_| Ok(Vec::new()), &mut |_| Ok(()))
     }
 
     /// Like [`Confined::started`], for a plan that may hold hooks or wait for `start`: `hooks` is called when everything
     /// that hooks look at is there, and returns the container's states for the hooks of its own side. Returns when the
-    /// program runs, or the container is created and waits.
-    pub fn reached(&mut self, plan: &Plan, hooks: Act<'_, Vec<OwnedFd>>) -> Result<Handover, StartError> {
+    /// program runs, or the container is created and waits. `followed` is called when another process, which waits, goes
+    /// on in the first one's stead.
+    pub fn reached(
+        &mut self,
+        plan: &Plan,
+        hooks: Act<'_, Vec<OwnedFd>>,
+        followed: Act<'_, ()>,
+    ) -> Result<Handover, StartError> {
         let mut handover = Handover::default();
+        let forks = plan.forks_last();
         loop {
-            let (kind, step, number, fd) = match channel::receive(self.channel.as_fd()) {
+            let heard = match forks && !self.followed {
+                true => self.hear_while_it_lives(),
+                false => channel::receive(self.channel.as_fd()),
+            };
+            let (kind, step, number, fd) = match heard {
                 Ok(Some(message)) => message,
                 // The channel's last holder ended or became the program.
                 Ok(None) => return self.after_end(plan, handover),
@@ -269,8 +294,17 @@ impl Confined {
                 }
             };
             match kind {
+                // From inside a pid namespace of others it may be somebody else who speaks.
+                message::CREATED if !plan.waits_for_start() => return Err(self.misled()),
+                _ if forks
+                    && self.followed
+                    && !matches!(kind, message::FAILED | message::LISTENER | message::CREATED) =>
+                {
+                    return Err(self.misled());
+                }
                 message::CONSOLE => handover.console = fd,
-                message::LISTENER => handover.listener = fd,
+                message::LISTENER if handover.listener.is_none() => handover.listener = fd,
+                message::LISTENER => {}
                 message::PASSED_OVER => handover.passed_over.extend(plan.passed_over(step, number)),
                 message::CREATED => {
                     self.reap_maker();
@@ -297,14 +331,44 @@ impl Confined {
                             None,
                         ));
                     };
-                    self.pid = pid;
-                    self.go()?;
+                    (self.pid, self.followed) = (pid, forks);
+                    let ready = outside::act_inside(plan, pid).and_then(|()| followed(pid));
+                    if let Err(error) = ready.and_then(|()| self.go()) {
+                        self.kill_and_reap();
+                        return Err(error);
+                    }
                 }
                 _ => {
                     self.kill_and_reap();
                     return Err(self.failed(plan, usize::from(step), Errno::from_raw_os_error(number)));
                 }
             }
+        }
+    }
+
+    /// It is ended: what it said is not what a process of donjon's says.
+    fn misled(&mut self) -> StartError {
+        self.kill_and_reap();
+        StartError::new(Layer::Namespaces, "hear from the process in its pid namespace", Errno::PROTO)
+    }
+
+    /// The next message; `None` also when the process has ended and its child, which waits to be followed, has not been
+    /// told of: that child holds the channel, and would never say anything.
+    fn hear_while_it_lives(&self) -> Result<Option<channel::Message>, Errno> {
+        let mut both = [PollFd::new(&self.channel, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
+        loop {
+            match poll(&mut both, None) {
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        // It may have spoken and ended between two looks: what was said comes first.
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut channel = [PollFd::new(&self.channel, PollFlags::IN)];
+        match poll(&mut channel, Some(&now))? {
+            0 => Ok(None),
+            _ => channel::receive(self.channel.as_fd()),
         }
     }
 
@@ -380,6 +444,11 @@ impl Confined {
         flags.is_none_or(|flags| flags & FORKED_ONLY == 0)
     }
 
+    /// The classes of service of resctrl that were made for it, to be removed when it is gone.
+    pub fn made_classes(&self) -> &[String] {
+        &self.classes
+    }
+
     /// Takes the guard over, to be held as long as the container is to live.
     pub fn guard(&mut self) -> Option<Guard> {
         self.guard.take()
@@ -390,9 +459,9 @@ impl Confined {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
         if waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED).is_err() {
             // Another's child, as it is for `start`: its parent reaps it, and this one waits for its end.
-            let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
-            let mut ended = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
-            let _ = rustix::event::poll(&mut ended, Some(&limit));
+            let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+            let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            let _ = poll(&mut ended, Some(&limit));
         }
     }
 
@@ -517,9 +586,12 @@ fn clone_error(errno: Errno) -> StartError {
 
 /// Looks at every host source once: it must exist; its canonical path and identity are what the child insists on.
 fn open_sources(plan: &Plan) -> Result<Vec<OpenSource>, StartError> {
+    let mut version_1 = version_1::Mounted::default();
+    version_1.refuse_remounts(plan)?;
     plan.sources
         .iter()
-        .map(|source| {
+        .enumerate()
+        .map(|(index, source)| {
             let fail = |errno: Errno| {
                 let error = StartError::new(source.layer, format!("open {}", source.path.display()), errno)
                     .field(&source.field);
@@ -545,7 +617,11 @@ fn open_sources(plan: &Plan) -> Result<Vec<OpenSource>, StartError> {
                     errno => fail(errno),
                 })?;
             let stat = rustix::fs::fstat(&file).map_err(fail)?;
-            Ok(OpenSource { path, identity: (stat.st_dev, stat.st_ino) })
+            let hierarchies = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => version_1.below(plan, index, &canonical),
+                _ => Vec::new(),
+            };
+            Ok(OpenSource { path, identity: (stat.st_dev, stat.st_ino), hierarchies })
         })
         .collect()
 }

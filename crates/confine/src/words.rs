@@ -68,6 +68,15 @@ impl fmt::Display for Op {
             Op::ForkInto { flags } => {
                 write!(f, "fork into new namespaces ({})", namespace_names(*flags).join(" "))
             }
+            Op::ReadyToFork { keep } => {
+                write!(f, "close every descriptor from {keep} on but the channel, and make room for a fork")
+            }
+            Op::ForkLast => {
+                write!(
+                    f,
+                    "fork into the container's pid namespace, with no right more than the program will have"
+                )
+            }
             Op::EnterNamespaces => write!(f, "enter the namespaces that are named by path"),
             Op::Unshare { flags } => {
                 write!(
@@ -124,6 +133,8 @@ impl fmt::Display for Op {
             }
             Op::DeviceLink { name, target } => write!(f, "link /dev/{} -> {}", text(name), text(target)),
             Op::Terminal => write!(f, "a terminal of the container's own devpts"),
+            Op::ControllingTerminal => write!(f, "it controls the session"),
+            Op::SoftLimit { name, soft, .. } => write!(f, "{name} {} as the ids change", limit(*soft)),
             Op::Rlimit { name, soft, hard, .. } => {
                 write!(f, "{name} {} (hard {})", limit(*soft), limit(*hard))
             }
@@ -143,6 +154,7 @@ impl fmt::Display for Op {
                 set(*inheritable),
                 set(*ambient)
             ),
+            Op::LetGo { .. } => write!(f, "give up CAP_SYS_ADMIN, which was kept for the filter"),
             Op::Landlock { attr, rules, .. } => {
                 write!(f, "Landlock domain of {} rules", rules.len())?;
                 let named = rules.iter().filter(|rule| rule.from.is_some()).count();

@@ -3,6 +3,7 @@
 use std::mem::size_of;
 
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use crate::clone::check;
 
@@ -25,9 +26,9 @@ pub struct SchedAttr {
     pub period: u64,
 }
 
-/// Sets how the calling thread is scheduled; programs inherit it. Needs Linux 3.14, and for most policies
-/// `CAP_SYS_NICE` over the machine. See `man 2 sched_setattr`.
-pub fn sched_setattr(attr: SchedAttr) -> Result<(), Errno> {
+/// Sets how a process (`None`: the calling thread) is scheduled; programs inherit it. Needs Linux 3.14, and for most
+/// policies `CAP_SYS_NICE` over the machine. See `man 2 sched_setattr`.
+pub fn sched_setattr(process: Option<Pid>, attr: SchedAttr) -> Result<(), Errno> {
     #[repr(C)]
     struct Sized {
         size: u32,
@@ -42,8 +43,9 @@ pub fn sched_setattr(attr: SchedAttr) -> Result<(), Errno> {
     let SchedAttr { policy, flags, nice, priority, runtime, deadline, period } = attr;
     let size = size_of::<Sized>() as u32;
     let attr = Sized { size, policy, flags, nice, priority, runtime, deadline, period };
+    let process = process.map_or(0, |pid| pid.as_raw_nonzero().get());
     // SAFETY: `attr` is a valid sched_attr of the size that it says; the kernel only reads it.
-    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0u32) })?;
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, process, &raw const attr, 0u32) })?;
     Ok(())
 }
 

@@ -48,6 +48,8 @@ fn main() {
         ["images", seconds] => images(parse(seconds)),
         ["overwrite-image", seconds] => overwrite_image(parse(seconds)),
         ["steal-descriptor", seconds] => steal_descriptor(parse(seconds)),
+        ["hijack", seconds] => hijack(parse(seconds), true),
+        ["hijack", seconds, "neighbour"] => hijack(parse(seconds), false),
         ["loop", "getppid", rounds] => rate(parse(rounds), || raw(libc::SYS_getppid, [0; 6])),
         ["loop", "ioctl", rounds] => {
             rate(parse(rounds), || raw(libc::SYS_ioctl, [-1, libc::TCGETS as i64, 0, 0, 0, 0]))
@@ -421,6 +423,100 @@ fn steal_descriptor(seconds: i64) {
         }
     }
     println!("refused");
+    exit(1);
+}
+
+/// One line of a `status` file of procfs.
+fn status_line(pid: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some(text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.trim().to_string())
+}
+
+fn set_of(pid: &str, name: &str) -> Option<u64> {
+    u64::from_str_radix(&status_line(pid, name)?, 16).ok()
+}
+
+/// What a process that is held still has and this one could not have: `None` when it has ended meanwhile. One of another
+/// container has other namespaces and another root.
+fn beyond(pid: &str, of_this: bool) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let own = set_of("self", "CapBnd")?;
+    for set in ["CapPrm", "CapEff", "CapInh", "CapBnd", "CapAmb"] {
+        let more = set_of(pid, set)? & !own;
+        if more != 0 {
+            return Some(format!("{set} {more:x}"));
+        }
+    }
+    for line in ["Seccomp", "Seccomp_filters", "NoNewPrivs"] {
+        let (theirs, own) = (status_line(pid, line)?, status_line("self", line)?);
+        if theirs.parse::<u32>().ok()? < own.parse::<u32>().ok()? {
+            return Some(format!("{line} {theirs}"));
+        }
+    }
+    if !of_this {
+        return open_things(pid);
+    }
+    let place = |path: String| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
+    if place(format!("/proc/{pid}/root"))? != place("/proc/self/root".into())? {
+        return Some("another root".into());
+    }
+    for kind in ["mnt", "net", "ipc", "uts", "cgroup", "pid", "user"] {
+        let theirs = fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()?;
+        if theirs != fs::read_link(format!("/proc/self/ns/{kind}")).ok()? {
+            return Some(theirs.display().to_string());
+        }
+    }
+    open_things(pid)
+}
+
+/// A descriptor that is neither a stream nor a socket; empty: there is none.
+fn open_things(pid: &str) -> Option<String> {
+    for fd in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+        let to = fs::read_link(fd.path()).unwrap_or_default().display().to_string();
+        let known = ["pipe:", "socket:", "/dev/"].iter().any(|kind| to.starts_with(kind));
+        let number = fd.file_name().to_string_lossy().parse().unwrap_or(0);
+        if !known && number > 2 {
+            return Some(format!("descriptor {number} {to}"));
+        }
+    }
+    Some(String::new())
+}
+
+/// Stops every process that appears here, and looks whether it has more than a program of this container could have: then
+/// it could be made to use it. Says how many of donjon's it had in its hands.
+fn hijack(seconds: i64, of_this: bool) {
+    const LEAST: u64 = 3 << 20;
+    let end = Instant::now() + Duration::from_secs(seconds as u64);
+    let processes = || -> Vec<i64> {
+        let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+        all.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).collect()
+    };
+    let mut known = processes();
+    let mut held = 0;
+    println!("watching");
+    while Instant::now() < end {
+        let now = processes();
+        for pid in now.iter().copied().filter(|pid| !known.contains(pid)) {
+            let ptrace = |request: i64| raw(libc::SYS_ptrace, [request, pid, 0, 0, 0, 0]);
+            if ptrace(0x4206).is_err() {
+                continue;
+            }
+            let wait = i64::from(libc::__WALL);
+            if ptrace(0x4207).is_ok() && raw(libc::SYS_wait4, [pid, 0, wait, 0, 0, 0]).is_ok() {
+                let image = fs::metadata(format!("/proc/{pid}/exe")).map_or(0, |data| data.len());
+                let found = beyond(&pid.to_string(), of_this).unwrap_or_default();
+                let memory = open(&format!("/proc/{pid}/mem"), libc::O_RDWR).is_ok();
+                if !found.is_empty() && memory {
+                    println!("in {found}");
+                    exit(0);
+                }
+                held += i32::from(image > LEAST);
+            }
+            let _ = ptrace(i64::from(libc::PTRACE_DETACH));
+        }
+        known = now;
+    }
+    println!("refused, held {held}");
     exit(1);
 }
 

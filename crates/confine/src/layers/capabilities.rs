@@ -118,10 +118,7 @@ pub(crate) fn plan_bundle_sets(
     draft: &mut Draft,
 ) -> Result<(), SpecError> {
     let Sets { permitted, effective, inheritable, ambient, .. } = sets(process)?;
-    let kept = match filtered && !process.no_new_privileges().unwrap_or(false) {
-        true => 1 << SYS_ADMIN,
-        false => 0,
-    };
+    let kept = kept(process, filtered);
     draft.add(
         Layer::Capabilities,
         "process.capabilities",
@@ -133,6 +130,18 @@ pub(crate) fn plan_bundle_sets(
         },
     );
     Ok(())
+}
+
+/// What is kept for the filter beyond the program's own.
+fn kept(process: &Process, filtered: bool) -> u64 {
+    if filtered && !process.no_new_privileges().unwrap_or(false) { 1 << SYS_ADMIN } else { 0 }
+}
+
+/// The operation that gives up what was kept for the filter, if anything was.
+pub(crate) fn letting_go(process: &Process, filtered: bool) -> Result<Option<Op>, SpecError> {
+    let Sets { permitted, effective, inheritable, ambient, .. } = sets(process)?;
+    let goes = kept(process, filtered) & !(permitted & effective) != 0;
+    Ok(goes.then_some(Op::LetGo { permitted, effective, inheritable: inheritable | ambient }))
 }
 
 /// `CAP_SYS_ADMIN`

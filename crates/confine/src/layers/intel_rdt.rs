@@ -3,11 +3,12 @@
 //! **Stops**: one program that throws the others' data out of a shared cache, as far as the class of service says so.
 //!
 //! **Can't stop**: anything without the hardware: a machine whose resctrl is not mounted refuses the start (R31). A class
-//! that donjon would have to name itself is refused as well: nobody else would know it, and it would stay for ever.
+//! that donjon would have to name itself is refused as well: nobody else would know it. One that was made for a container
+//! is removed when the container is deleted, unless others have joined it.
 //!
 //! resctrl: Linux 4.10. See `Documentation/filesystems/resctrl.rst`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rustix::io::Errno;
@@ -49,7 +50,7 @@ pub(crate) fn plan(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
     if name.is_empty() {
         return Err(refuse("closID", "is missing: name the class of service, donjon makes up none"));
     }
-    if matches!(name, "." | ".." | "info" | "mon_groups" | "mon_data") || name.contains(['/', '\n', '\0']) {
+    if !is_name(name) {
         return Err(refuse("closID", "is no name of a class of service"));
     }
     let mut schemata = Vec::new();
@@ -74,8 +75,8 @@ pub(crate) fn plan(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError> {
 }
 
 /// Makes the class if it is to have lines of its own, and puts process `pid` into it. One that exists must have those
-/// lines already: others use it.
-pub(crate) fn join(class: &Class, pid: Pid) -> Result<(), Errno> {
+/// lines already: others use it. Returns whether it was made.
+pub(crate) fn join(class: &Class, pid: Pid) -> Result<bool, Errno> {
     let errno = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
     if rustix::fs::statfs(TOP)?.f_type != MAGIC {
         return Err(Errno::NODEV);
@@ -91,10 +92,36 @@ pub(crate) fn join(class: &Class, pid: Pid) -> Result<(), Errno> {
     if result.is_err() && made {
         let _ = std::fs::remove_dir(&dir);
     }
-    result
+    result.map(|()| made)
 }
 
-fn enter(class: &Class, dir: &std::path::Path, made: bool, pid: Pid) -> std::io::Result<()> {
+/// Removes a class that [`join`] made. One that has tasks is in use by others, and stays; one that is gone is no error.
+pub fn remove(name: &str) -> Result<(), Errno> {
+    match rustix::fs::statfs(TOP) {
+        Ok(stat) if stat.f_type == MAGIC => remove_below(Path::new(TOP), name),
+        // With resctrl unmounted its classes are gone.
+        _ => Ok(()),
+    }
+}
+
+fn remove_below(top: &Path, name: &str) -> Result<(), Errno> {
+    let dir = top.join(name);
+    let tasks = std::fs::read_to_string(dir.join("tasks")).unwrap_or_default();
+    if !is_name(name) || !tasks.trim().is_empty() {
+        return Ok(());
+    }
+    match rustix::fs::rmdir(&dir) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether a class can have this name.
+fn is_name(name: &str) -> bool {
+    !matches!(name, "" | "." | ".." | "info" | "mon_groups" | "mon_data") && !name.contains(['/', '\n', '\0'])
+}
+
+fn enter(class: &Class, dir: &Path, made: bool, pid: Pid) -> std::io::Result<()> {
     let file = dir.join("schemata");
     if made {
         std::fs::write(file, class.schemata.iter().map(|l| format!("{l}\n")).collect::<String>())?;
@@ -106,4 +133,25 @@ fn enter(class: &Class, dir: &std::path::Path, made: bool, pid: Pid) -> std::io:
         }
     }
     std::fs::write(dir.join("tasks"), pid.as_raw_nonzero().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_that_others_have_joined_stays_and_nothing_else_is_taken_for_one() {
+        let top = std::env::temp_dir().join(format!("donjon-rdt-{}", std::process::id()));
+        for name in ["empty", "used", "outside"] {
+            std::fs::create_dir_all(top.join(name)).unwrap();
+        }
+        std::fs::write(top.join("used/tasks"), "1\n").unwrap();
+        for name in ["empty", "used", "missing", "../outside", "", ".", "info"] {
+            assert_eq!(remove_below(&top, name), Ok(()), "{name}");
+        }
+        assert_eq!(remove_below(&top.join("used"), "../outside"), Ok(()));
+        let left = |name: &str| top.join(name).exists();
+        assert_eq!((left("empty"), left("used"), left("outside")), (false, true, true));
+        std::fs::remove_dir_all(&top).unwrap();
+    }
 }

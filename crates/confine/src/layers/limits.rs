@@ -239,6 +239,12 @@ pub(crate) fn rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     exact_rlimit(resource, soft.min(ceiling), hard.min(ceiling))
 }
 
+/// Sets one soft limit alone, no higher than the hard one.
+pub(crate) fn soft_limit(resource: u32, soft: u64) -> Result<(), Errno> {
+    let hard = rustix::process::getrlimit(numbered(resource)?).maximum.unwrap_or(u64::MAX);
+    exact_rlimit(resource, soft.min(hard), hard)
+}
+
 /// Sets one limit to what was asked for, or fails. The parent has raised the hard limit before, where it had to be.
 pub(crate) fn exact_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     let limit = Rlimit { current: value(soft), maximum: value(hard) };

@@ -9,6 +9,7 @@
 //! user, pid, net, ipc, uts, mount: Linux 3.8; cgroup 4.6; time 5.6, entered on exec since 6.1. Missing ones
 //! refuse the start.
 
+pub(crate) mod inside;
 pub mod paths;
 
 use std::ffi::CStr;
@@ -218,12 +219,13 @@ pub(crate) fn plan_join(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError>
     Ok(())
 }
 
-/// Steps that enter these namespaces of the container's first process.
+/// Steps that enter these namespaces of the container's first process. A pid namespace counts for children alone: the
+/// fork that follows is planned by [`inside::plan`] when the rest is.
 pub(crate) fn plan_join_flags(flags: u64, draft: &mut Draft) {
     draft.add(Layer::Identity, "", Op::NotDumpable);
     draft.add(Layer::Namespaces, "linux.namespaces", Op::JoinNamespaces { flags });
     if flags & flag::PID != 0 {
-        draft.add(Layer::Namespaces, "linux.namespaces", Op::ForkInto { flags: 0 });
+        inside::plan_at_once(draft);
     }
 }
 

@@ -95,7 +95,7 @@ pub fn create(store: &Store, creation: &Creation, host: &Host) -> Result<Made, O
     );
     record.annotations = bundle.spec.annotations().clone().unwrap_or_default();
     record.cgroup = Some(Cgroup::planned(&wanted)).filter(|planned| !planned.groups.is_empty());
-    if let Err(error) = entry.write_record(&record) {
+    if let Err(error) = entry.write_record(&record).and_then(|()| entry.note_belongings(&record)) {
         let _ = store.remove(entry);
         return Err(error);
     }
@@ -143,13 +143,9 @@ fn fill(
         }
         record.in_cgroup = true;
         record.cgroup = (!group.is_nowhere()).then(|| group.record().clone());
-        let fail = |what: &str| {
-            let what = what.to_string();
-            move |errno| StartError::of_program(what, errno)
-        };
-        record.init =
-            Some(Identity::of(pid).map_err(fail("read the start time of the container's process"))?);
-        entry.write_record(record).map_err(|e| StartError::of_program(e.to_string(), None))?;
+        record.init = Some(identity(pid)?);
+        let written = entry.write_record(record).and_then(|()| entry.note_belongings(record));
+        written.map_err(|e| StartError::of_program(e.to_string(), None))?;
         group.allow_devices_of(wanted)
     };
     let given = Given {
@@ -160,7 +156,8 @@ fn fill(
         ..Given::default()
     };
     let mut confined = donjon_confine::spawn(plan, given)?;
-    let reached = reach(&mut confined, record, spec, plan).and_then(|handover| {
+    let noted = note_classes(entry, record, &confined);
+    let reached = noted.and_then(|()| reach(&mut confined, entry, record, spec, plan)).and_then(|handover| {
         record.ready = true;
         // A program that runs shows that by itself.
         if creation.options.waits_for_start {
@@ -181,6 +178,7 @@ fn fill(
         Ok(handover) => Ok((confined, handover)),
         Err(error) => {
             confined.end();
+            let _ = record.remove_classes();
             // The container is gone again; who set something up for it is told.
             let _ = hooks::run(spec, Moment::Stopped, &record.state("stopped", 0));
             Err(error)
@@ -188,13 +186,35 @@ fn fill(
     }
 }
 
+/// Writes down which classes of service were made for it.
+fn note_classes(entry: &Entry, record: &mut Record, confined: &Confined) -> Result<(), OciError> {
+    record.classes = confined.made_classes().to_vec();
+    match record.classes.is_empty() {
+        true => Ok(()),
+        false => entry.write_record(record).and_then(|()| entry.note_belongings(record)),
+    }
+}
+
+/// Which process that is: it can't be gone, as it waits.
+fn identity(pid: Pid) -> Result<Identity, StartError> {
+    let fail = |errno| StartError::of_program("read the start time of the container's process", errno);
+    Identity::of(pid).map_err(fail)
+}
+
 /// Follows the process until it waits for `start`, or runs; the hooks outside are run on the way.
-fn reach(confined: &mut Confined, record: &Record, spec: &Spec, plan: &Plan) -> Result<Handover, OciError> {
+fn reach(
+    confined: &mut Confined,
+    entry: &Entry,
+    record: &mut Record,
+    spec: &Spec,
+    plan: &Plan,
+) -> Result<Handover, OciError> {
     // A hook's failure has words of its own.
     let mut failed = None;
-    let reached = confined.reached(plan, &mut |pid| {
+    let told = record.clone();
+    let mut hooks = |pid: Pid| {
         let outside = pid.as_raw_nonzero().get();
-        let run = hooks::run(spec, Moment::Create, &record.state("creating", outside));
+        let run = hooks::run(spec, Moment::Create, &told.state("creating", outside));
         run.map_err(|error| {
             let told = StartError::of_program(error.to_string(), None);
             failed = Some(error);
@@ -203,10 +223,16 @@ fn reach(confined: &mut Confined, record: &Record, spec: &Spec, plan: &Plan) -> 
         let inside = pid_inside(spec, outside);
         ["creating", "created"]
             .iter()
-            .map(|status| hooks::memfd(&record.state(status, inside)))
+            .map(|status| hooks::memfd(&told.state(status, inside)))
             .collect::<Result<Vec<OwnedFd>, Errno>>()
             .map_err(|errno| StartError::of_program("hooks: write the container's state", errno))
-    });
+    };
+    let mut followed = |pid: Pid| {
+        record.init = Some(identity(pid)?);
+        let written = entry.write_record(record).and_then(|()| entry.note_belongings(record));
+        written.map_err(|e| StartError::of_program(e.to_string(), None))
+    };
+    let reached = confined.reached(plan, &mut hooks, &mut followed);
     match (failed, reached) {
         (Some(error), _) => Err(error),
         (None, reached) => Ok(reached?),

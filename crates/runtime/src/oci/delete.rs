@@ -23,9 +23,9 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<Option<OciError>, 
         Err(OciError::NotFound { .. }) if force => return Ok(None),
         other => other?,
     };
-    if force && let Ok(record) = entry.record() {
+    if force {
         // Before the lock: whoever holds it may wait for this very process.
-        end(id, &record)?;
+        end(id, &entry.record().unwrap_or_else(|_| entry.noted_belongings()))?;
     }
     match entry.lock() {
         Err(OciError::NotFound { .. }) if force => return Ok(None),
@@ -33,23 +33,32 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<Option<OciError>, 
     }
     let record = match entry.record() {
         Ok(record) => record,
-        Err(_) if force => return store.remove(entry).map(|()| None),
+        Err(_) if force => {
+            remove_all(id, &entry.noted_belongings())?;
+            return store.remove(entry).map(|()| None);
+        }
         Err(error) => return Err(error),
     };
     let status = record.status();
     if !force && !matches!(status, Status::Stopped | Status::Created) {
         return Err(OciError::Status { id: id.to_string(), status: status.word(), action: "delete" });
     }
-    end(id, &record)?;
+    remove_all(id, &record)?;
+    let spec = entry.config();
+    store.remove(entry)?;
+    Ok(spec.ok().and_then(|spec| hooks::run(&spec, Moment::Stopped, &stopped(&record)).err()))
+}
+
+/// Ends its processes, and removes what it has outside its directory.
+fn remove_all(id: &str, record: &Record) -> Result<(), OciError> {
+    end(id, record)?;
     record.remove_planned_group();
     if let Some(mut group) = record.group()? {
         // Without a pid namespace of its own, and after exec, there may be more than the first one.
         group.signal_all(Signal::KILL.as_raw())?;
         group.remove()?;
     }
-    let spec = entry.config();
-    store.remove(entry)?;
-    Ok(spec.ok().and_then(|spec| hooks::run(&spec, Moment::Stopped, &stopped(&record)).err()))
+    record.remove_classes()
 }
 
 fn stopped(record: &Record) -> serde_json::Value {

@@ -10,6 +10,7 @@
 //! Nothing stays behind between the commands: no warden, no daemon. What is true of a container is read from the kernel
 //! each time; the record only says which process and which cgroup are meant.
 
+mod belongings;
 pub mod bundle;
 pub mod capabilities;
 pub mod console;

@@ -9,8 +9,7 @@
 //!
 //! **Can't stop**: a container with `CAP_SYS_ADMIN` over the host, which can mount the host's file systems itself. Nor one
 //! that may trace, has no user namespace of its own, and enters the pid namespace of a container that waits for `start`:
-//! who waits was not executed anew, which would take longer than the whole creation. Nor, in a shared pid namespace, what
-//! such a neighbour does to a process that still has the host's mounts or the caller's rights, while it is set up.
+//! who waits was not executed anew, which would take longer than the whole creation.
 //!
 //! Linux 5.12 (`mount_setattr`); needs the right to mount, which root without a user namespace has.
 

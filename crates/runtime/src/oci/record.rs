@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::error::OciError;
 use crate::process::Identity;
 use donjon_confine::layers::cgroups::{self, Cgroup};
+use donjon_confine::layers::intel_rdt;
 
 /// Format of state.json that this donjon writes and reads.
 const VERSION: u32 = 1;
@@ -43,6 +44,9 @@ pub struct Record {
     pub init: Option<Identity>,
     /// Whether `create` came to its end.
     pub ready: bool,
+    /// Classes of service of resctrl that were made for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
 }
 
 /// The states of the OCI runtime specification, and `paused`, which every runtime has.
@@ -89,6 +93,7 @@ impl Record {
             in_cgroup: false,
             init: None,
             ready: false,
+            classes: Vec::new(),
         }
     }
 
@@ -135,6 +140,15 @@ impl Record {
         if let Some(Ok(group)) = self.cgroup.as_ref().filter(|_| !self.in_cgroup).map(Cgroup::open) {
             group.remove_unused();
         }
+    }
+
+    /// Removes the classes of service that were made for it, but those that others have joined.
+    pub fn remove_classes(&self) -> Result<(), OciError> {
+        for class in &self.classes {
+            intel_rdt::remove(class)
+                .map_err(OciError::io(format!("delete: remove the class of service {class}")))?;
+        }
+        Ok(())
     }
 
     /// The state as hooks, `state` and seccomp agents get it (OCI runtime specification, "State"). `pid` is left out

@@ -8,7 +8,7 @@
 //! ROOT/oci/ID/state.json    which process, which cgroup, which bundle: see `record`
 //!             config.json   the specification as it was created from
 //!             start.sock    where `start` finds the process that waits
-//!             lock          held by the command that changes the container
+//!             lock          held by the command that changes the container; says what it has outside: see `belongings`
 //! ```
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,8 +30,8 @@ const LONGEST: usize = 1024;
 /// Largest file that is read, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;
 /// Everything in a container's directory.
-const FILES: [&str; 7] =
-    ["state.json", "state.json.new", "config.json", "config.json.new", "start.sock", "intel_rdt", "lock"];
+const FILES: [&str; 6] =
+    ["state.json", "state.json.new", "config.json", "config.json.new", "start.sock", "lock"];
 
 /// The directory of all containers.
 #[derive(Debug)]
@@ -195,6 +195,11 @@ impl Entry {
     /// The descriptors that a container's process must not have.
     pub fn withheld(&self) -> Vec<BorrowedFd<'_>> {
         std::iter::once(self.dir.as_fd()).chain(self.lock.as_ref().map(AsFd::as_fd)).collect()
+    }
+
+    /// The lock, if this holds it.
+    pub(super) fn held_lock(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_ref().map(AsFd::as_fd)
     }
 
     /// What is written down of the container.

@@ -111,15 +111,16 @@ pub(crate) fn plan(spec: &Spec, process: &Process, draft: &mut Draft) -> Result<
                 "needs a devpts mounted at /dev/pts",
             ));
         }
-        draft.add(Layer::Devices, "process.terminal", Op::Terminal);
+        plan_terminal(process, draft);
     }
     Ok(())
 }
 
-/// A terminal for a further process, from the container's devpts.
-pub(crate) fn plan_exec_terminal(process: &Process, draft: &mut Draft) {
+/// A terminal of the container's devpts, if the process is to have one.
+pub(crate) fn plan_terminal(process: &Process, draft: &mut Draft) {
     if process.terminal().unwrap_or(false) {
         draft.add(Layer::Devices, "process.terminal", Op::Terminal);
+        draft.add(Layer::Devices, "process.terminal", Op::ControllingTerminal);
     }
 }
 
@@ -234,8 +235,12 @@ pub(crate) fn terminal(ctx: &mut Context<'_>) -> Result<(), Errno> {
         let _id = rootfs::attach(ctx, &tree, &console, 0)?;
     }
     ctx.send_descriptor(crate::channel::message::CONSOLE, master.as_fd())?;
-    rustix::process::ioctl_tiocsctty(&slave)?;
     rustix::stdio::dup2_stdin(&slave)?;
     rustix::stdio::dup2_stdout(&slave)?;
     rustix::stdio::dup2_stderr(&slave)
+}
+
+/// Makes the terminal on standard input the one that controls this session.
+pub(crate) fn controlling_terminal() -> Result<(), Errno> {
+    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
 }

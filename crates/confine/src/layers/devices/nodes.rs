@@ -116,11 +116,8 @@ pub(super) fn plan(spec: &Spec, process: &Process, draft: &mut Draft) -> Result<
         }
         plan_link(c"core", c"/proc/kcore", false, Some(c"kcore"), draft)?;
     }
-    if process.terminal().unwrap_or(false) {
-        draft.add(Layer::Devices, "process.terminal", Op::Terminal);
-        super::plan_terminal_size(process, draft)?;
-    }
-    Ok(())
+    super::plan_terminal(process, draft);
+    super::plan_terminal_size(process, draft)
 }
 
 fn plan_link(

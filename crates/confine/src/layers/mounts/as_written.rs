@@ -4,9 +4,9 @@
 //! once to a descriptor that was looked at first (R2, R3). And a mount that would stand in the place of procfs: programs
 //! and this runtime believe what they read and write there.
 //!
-//! **Can't stop**: what the engine asked for. Two things it does not get: a mount of a hierarchy of cgroups of version 1
-//! that can be written to (R16, see [`super::cgroupfs`]), and a mount over the root itself. Who binds a directory of the
-//! machine in which such a hierarchy is mounted gets it as it is there.
+//! **Can't stop**: what the engine asked for. Two things it does not get: a hierarchy of cgroups of version 1 that can be
+//! written to (R16, see [`super::cgroupfs`], and [`super::version_1`] for what comes along with a bind), and a mount over
+//! the root itself.
 //!
 //! A file system's parameters are set one by one (`man 2 fsconfig`), at most 255 bytes each. `mount_setattr`: Linux 5.12,
 //! id maps as well; which file systems have them is the kernel's to say.
@@ -31,7 +31,7 @@ use crate::plan::{Draft, Layer, Op, Slot};
 use crate::resolve;
 
 use super::table::{Change, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, Propagation, Written};
-use super::{cgroupfs, copy_up, handle, may_follow};
+use super::{cgroupfs, copy_up, handle, may_follow, version_1};
 
 /// One mount of an engine.
 #[derive(Debug)]
@@ -104,6 +104,8 @@ pub struct New {
     pub mode_of_target: bool,
     /// It begins with what the image has there.
     pub copy_up: bool,
+    /// A procfs of the pid namespace that is entered by path, and that this process is not in yet.
+    pub of_joined: bool,
 }
 
 /// Why the parent has to make a mount.
@@ -253,6 +255,7 @@ fn plan_one(
             source: text("source", shown)?,
             mode_of_target: typ == "tmpfs" && !written.has("mode"),
             copy_up: written.copy_up,
+            of_joined: typ == "proc" && draft.pid_last,
             params: parameters(&mut written),
         };
         match typ {
@@ -367,7 +370,11 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &AsWritten) -> Result<(), Errno
             let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
             let kind = if is_dir { Kind::Dir } else { Kind::File };
             let target = rootfs::mount_point(ctx, &step.target, kind, links)?;
-            attach(ctx, tree, &target, step)
+            let tree = attach_and_keep(ctx, tree, &target, step)?;
+            if *recursive {
+                version_1::hold_below(ctx, *source, &tree)?;
+            }
+            Ok(())
         }
         Thing::Remount(new) => {
             let root = ctx.slots.get(Slot::ROOT)?;
@@ -384,8 +391,9 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &AsWritten) -> Result<(), Errno
                 set_parameters(&fs, &new.params)?;
                 rustix::mount::fsconfig_reconfigure(fs.as_fd())?;
             }
-            apply(ctx, &target, step)?;
-            ctx.mounted.changed(target.as_fd(), expected(step))
+            let held = apply(ctx, &target, step)?;
+            ctx.mounted.changed(target.as_fd(), expected(step))?;
+            if held { ctx.mounted.also(target.as_fd(), attr::RDONLY) } else { Ok(()) }
         }
     }
 }
@@ -410,6 +418,11 @@ pub(super) fn new_file_system(
         rustix::mount::fsconfig_set_string(fs.as_fd(), c"mode", mode)?;
     }
     set_parameters(&fs, &new.params)?;
+    if new.of_joined {
+        let pid = ctx.from.namespaces.iter().find(|(flag, _)| *flag == namespaces::flag::PID);
+        let (_, namespace) = pid.ok_or(Errno::NOENT)?;
+        rustix::mount::fsconfig_set_fd(fs.as_fd(), c"pidns", namespace)?;
+    }
     rustix::mount::fsconfig_create(fs.as_fd())?;
     let mount = rustix::mount::fsmount(
         fs.as_fd(),
@@ -448,9 +461,14 @@ fn set_parameters(fs: &OwnedFd, params: &[(CString, Option<CString>)]) -> Result
 }
 
 /// Gives a mount, detached or not, what its step says: attributes first, then those of the mounts below, then how it
-/// shares.
-pub(super) fn apply(ctx: &Context<'_>, mount: &OwnedFd, step: &AsWritten) -> Result<(), Errno> {
-    for (change, recursive) in [(step.change, false), (step.below, true)] {
+/// shares. A hierarchy of version 1 stays read-only: then `true` is returned.
+pub(super) fn apply(ctx: &Context<'_>, mount: &OwnedFd, step: &AsWritten) -> Result<bool, Errno> {
+    let held = matches!(step.thing, Thing::Bind { .. } | Thing::Remount(_)) && version_1::is_one(ctx, mount)?;
+    let (own, below) = match held {
+        true => (version_1::held(step.change), version_1::held(step.below)),
+        false => (step.change, step.below),
+    };
+    for (change, recursive) in [(own, false), (below, true)] {
         if !change.is_empty() {
             let change = SetAttr { set: ctx.weakened(change.set), clear: change.clear, propagation: 0 };
             mount_setattr(mount.as_fd(), c"", recursive, change, None)?;
@@ -460,7 +478,7 @@ pub(super) fn apply(ctx: &Context<'_>, mount: &OwnedFd, step: &AsWritten) -> Res
         let change = SetAttr { propagation: propagation.flag, ..SetAttr::default() };
         mount_setattr(mount.as_fd(), c"", propagation.recursive, change, None)?;
     }
-    Ok(())
+    Ok(held)
 }
 
 /// What the kernel must say of a mount when the root has been put together.
@@ -487,15 +505,29 @@ pub(super) fn attach(
     target: &OwnedFd,
     step: &AsWritten,
 ) -> Result<(), Errno> {
-    apply(ctx, &mount, step)?;
-    let id = rootfs::attach_expecting(ctx, &mount, target, expected(step))?;
-    if !may_follow(&step.target) {
-        ctx.remember_wall(id);
-    }
+    let mount = attach_and_keep(ctx, mount, target, step)?;
     match step.slot {
         Some(slot) => ctx.slots.put(slot, mount),
         None => Ok(()),
     }
+}
+
+/// The same for one that no later step looks for: it is returned.
+fn attach_and_keep(
+    ctx: &mut Context<'_>,
+    mount: OwnedFd,
+    target: &OwnedFd,
+    step: &AsWritten,
+) -> Result<OwnedFd, Errno> {
+    let held = apply(ctx, &mount, step)?;
+    let id = rootfs::attach_expecting(ctx, &mount, target, expected(step))?;
+    if held {
+        ctx.mounted.also(mount.as_fd(), attr::RDONLY)?;
+    }
+    if !may_follow(&step.target) {
+        ctx.remember_wall(id);
+    }
+    Ok(mount)
 }
 
 /// Writes `n` in octal into `buffer`.

@@ -25,9 +25,9 @@ use crate::resolve;
 use super::as_written::{self, AsWritten, New};
 use super::handle;
 
-/// `CGROUP2_SUPER_MAGIC`, `CGROUP_SUPER_MAGIC` of `linux/magic.h`.
+/// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
 const V2: i64 = 0x6367_7270;
-const V1: i64 = 0x0027_e0eb;
+const V1: i64 = super::version_1::MAGIC;
 
 /// Every hierarchy of version 1 has these, whatever an engine writes.
 const V1_ATTRS: u64 = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;

@@ -21,6 +21,7 @@ pub(crate) mod handle;
 mod masks;
 mod options;
 pub mod table;
+pub(crate) mod version_1;
 
 use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
@@ -104,7 +105,12 @@ pub(crate) fn plan_start(spec: &Spec, draft: &mut Draft) -> Result<(), SpecError
         }
         Origin::Bundle => {
             rootfs::in_place::plan_start(spec, draft)?;
-            draft.add(Layer::Mounts, "", Op::ProcOrCallers { group: group(spec)? });
+            let op = match draft.pid_last {
+                // Its own files are to be found in it, and it is not in the container's pid namespace.
+                true => Op::CallersProc,
+                false => Op::ProcOrCallers { group: group(spec)? },
+            };
+            draft.add(Layer::Mounts, "", op);
         }
     }
     Ok(())
@@ -317,6 +323,7 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
             let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
             let all = ctx.weakened(attr::NOSUID | attr::NODEV | step.recursive_attrs);
             let own = ctx.weakened(step.attrs) | all;
+            let own = if version_1::is_one(ctx, &tree)? { own | attr::RDONLY } else { own };
             mount_setattr(tree.as_fd(), c"", *recursive, SetAttr { set: all, ..SetAttr::default() }, None)?;
             if own != all {
                 mount_setattr(tree.as_fd(), c"", false, SetAttr { set: own, ..SetAttr::default() }, None)?;
@@ -326,6 +333,7 @@ pub(crate) fn mount(ctx: &mut Context<'_>, step: &MountStep) -> Result<(), Errno
             let id = rootfs::attach(ctx, &tree, &target, own)?;
             if *recursive {
                 ctx.mounted.tree(id)?;
+                version_1::hold_below(ctx, *source, &tree)?;
             }
             if !may_follow(&step.target) {
                 ctx.remember_wall(id);

@@ -6,7 +6,8 @@
 //!
 //! Most can be entered by the container's first process itself. Three can't: a pid namespace counts for children alone,
 //! and a user namespace, new or entered, takes away the right over the others, which therefore come first. Then a
-//! process goes ahead, enters them, and makes the container's first process as its sibling.
+//! process goes ahead, enters them, and makes the container's first process as its sibling. Without a user namespace a pid
+//! namespace is entered later, by a fork that comes last ([`super::inside`]).
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ pub(crate) struct Namespaces {
     pub new: u64,
     /// Those to be entered, the user namespace last.
     pub joined: Vec<Joined>,
+    /// The pid namespace is entered by a fork that comes last: see [`super::inside`].
+    pub pid_last: bool,
 }
 
 impl Namespaces {
@@ -83,10 +86,19 @@ impl Namespaces {
         self.joined.iter().any(|joined| joined.flag == flag)
     }
 
+    /// Lets the fork into a pid namespace come last, if one is entered. A user namespace that is entered or made protects
+    /// the process while it is set up, and is what needs the fork first.
+    pub fn with_pid_last(mut self) -> Self {
+        self.pid_last = self.joins(flag::PID) && !self.joins(flag::USER) && self.new & flag::USER == 0;
+        self
+    }
+
     /// Whether a process has to go ahead of the container's first one.
     pub fn need_forerunner(&self) -> bool {
         let new_user = self.new & flag::USER != 0;
-        self.joins(flag::PID) || self.joins(flag::USER) || (new_user && !self.joined.is_empty())
+        (self.joins(flag::PID) && !self.pid_last)
+            || self.joins(flag::USER)
+            || (new_user && !self.joined.is_empty())
     }
 
     /// What is made by the clone. The network namespace is made beside; the time namespace needs its offsets first.

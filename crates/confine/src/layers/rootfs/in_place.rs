@@ -20,8 +20,8 @@ use rustix::mount::UnmountFlags;
 
 use crate::child::Context;
 use crate::error::SpecError;
-use crate::layers::mounts::may_follow;
 use crate::layers::mounts::table::{self, MS_PRIVATE, MS_SHARED, MS_SLAVE, Propagation};
+use crate::layers::mounts::{may_follow, version_1};
 use crate::plan::{Draft, Layer, Op, Slot};
 use crate::resolve;
 
@@ -101,6 +101,7 @@ pub(crate) fn root_in_place(ctx: &mut Context<'_>, source: usize) -> Result<(), 
     let place = open_source(ctx, source)?;
     let tree = clone_source(ctx, source, true)?;
     attach_expecting(ctx, &tree, &place, Expected::default())?;
+    version_1::hold_below(ctx, source, &tree)?;
     ctx.root_device = device_of(tree.as_fd())?;
     ctx.as_written = true;
     ctx.slots.put(Slot::ROOT, tree)

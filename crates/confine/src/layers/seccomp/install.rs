@@ -75,7 +75,7 @@ fn allows(profile: &LinuxSeccomp, name: &str) -> bool {
 }
 
 /// Loads the filter and sends the listener to the parent. From here on every call is filtered, these included.
-pub(crate) fn load(ctx: &Context<'_>, program: &Program) -> Result<(), Errno> {
+pub(crate) fn load(ctx: &mut Context<'_>, program: &Program) -> Result<(), Errno> {
     if !ctx.protects("seccomp") {
         return Ok(());
     }
@@ -90,9 +90,10 @@ pub(crate) fn load(ctx: &Context<'_>, program: &Program) -> Result<(), Errno> {
     };
     match loaded? {
         Some(listener) => {
-            // Closed by exec, not here: `close` may be a call that the filter refuses, reports or kills for.
-            let listener = std::mem::ManuallyDrop::new(listener);
-            ctx.send_descriptor(message::LISTENER, listener.as_fd())
+            let sent = ctx.send_descriptor(message::LISTENER, listener.as_fd());
+            // Closed by exec or by a fork, not here: `close` may be a call that the filter refuses, reports or kills for.
+            ctx.listener = Some(listener);
+            sent
         }
         None => Ok(()),
     }

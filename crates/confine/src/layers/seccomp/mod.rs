@@ -12,7 +12,6 @@
 pub mod compile;
 pub mod foreign;
 pub(crate) mod install;
-#[cfg(test)]
 pub(crate) mod interpret;
 pub mod notify;
 pub mod policy;

@@ -26,7 +26,7 @@ fn answer(profile: &LinuxSeccomp, call: &str, args: &[u64]) -> u32 {
     let mut six = [0; 6];
     six[..args.len()].copy_from_slice(args);
     let program = compile(profile).unwrap();
-    run(&program.filter, &Data { nr: number(call).unwrap(), arch: AUDIT_ARCH, args: six }).0
+    run(&program.filter, &Data { nr: number(call).unwrap(), arch: AUDIT_ARCH, args: six }).unwrap().0
 }
 
 /// Values around every constant that a rule may compare with.
@@ -60,7 +60,7 @@ fn agrees(profile: &LinuxSeccomp) {
                     let other = values[(i * 7 + j * 13) % values.len()];
                     let args = [values[i], other, values[(i + j) % values.len()], 0, other, values[j]];
                     let data = Data { nr, arch, args };
-                    assert_eq!(run(&program.filter, &data).0, expected(profile, &data), "{data:x?}");
+                    assert_eq!(run(&program.filter, &data).unwrap().0, expected(profile, &data), "{data:x?}");
                 }
             }
         }
@@ -281,7 +281,7 @@ fn a_listener_hears_of_a_refused_call_and_answers_it() {
 fn the_common_path_is_short() {
     let program = compile(&profile(&policy(true)).unwrap()).unwrap();
     let steps = |call: &str| {
-        run(&program.filter, &Data { nr: number(call).unwrap(), arch: AUDIT_ARCH, args: [0; 6] }).1
+        run(&program.filter, &Data { nr: number(call).unwrap(), arch: AUDIT_ARCH, args: [0; 6] }).unwrap().1
     };
     println!("{} instructions; read takes {}, futex {}", program.filter.len(), steps("read"), steps("futex"));
     assert!(all_names().all(|call| is_conditional(call) || steps(call) <= 16));

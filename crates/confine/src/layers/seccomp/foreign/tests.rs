@@ -29,7 +29,7 @@ fn refused(profile: Value) -> (String, String) {
 fn answer(program: &Program, arch: u32, nr: u32, args: &[u64]) -> u32 {
     let mut six = [0; 6];
     six[..args.len()].copy_from_slice(args);
-    run(&program.filter, &Data { nr, arch, args: six }).0
+    run(&program.filter, &Data { nr, arch, args: six }).unwrap().0
 }
 
 fn native(program: &Program, name: &str, args: &[u64]) -> u32 {
@@ -433,7 +433,7 @@ fn the_common_path_stays_short() {
     let program = compiled(profile);
     for name in names {
         let data = Data { nr: abi::native(name).unwrap(), arch: AUDIT_ARCH, args: [0; 6] };
-        let steps = run(&program.filter, &data).1;
+        let steps = run(&program.filter, &data).unwrap().1;
         assert!(steps <= 20, "{name}: {steps}");
     }
 }
