@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::events::Closed;
 use crate::names::Id;
 use crate::process::Identity;
 use crate::store::words;
@@ -79,6 +80,9 @@ pub struct State {
     pub notes: Vec<String>,
     /// How it ended.
     pub end: Option<End>,
+    /// Where its event log ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Closed>,
 }
 
 /// How a container ended.
@@ -125,6 +129,7 @@ impl State {
             cgroups: Vec::new(),
             notes: Vec::new(),
             end: None,
+            events: None,
         }
     }
 

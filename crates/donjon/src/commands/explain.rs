@@ -7,8 +7,9 @@ pub mod trace;
 use std::io::Write;
 
 use donjon_runtime::container::Container;
-use donjon_runtime::events::{self, Event, printable};
+use donjon_runtime::events::{self, Closed, Event, printable};
 use donjon_runtime::store::Store;
+use donjon_runtime::warden::Watch;
 
 use super::table;
 use super::{Failure, Format};
@@ -65,15 +66,18 @@ pub fn run(store: &Store, container: Option<&str>, format: Format) -> Result<(),
 }
 
 /// Prints a few lines on standard error after a foreground run, if something was refused. `name` is given when there
-/// is a record left to ask about, `reason` when the container's end needs a word.
-pub fn summarize(refused: &[Event], reason: Option<&str>, name: Option<&str>) {
+/// is a record left to ask about.
+pub fn summarize(watch: &Watch, name: Option<&str>) {
     let mut text = Vec::new();
     // A Vec takes everything.
-    if let Some(reason) = reason {
+    if let Some(reason) = &watch.end.reason {
         let _ = writeln!(text, "donjon: {}", printable(reason));
     }
-    if !refused.is_empty() {
-        let _ = write_summary(&mut text, refused, name);
+    if !watch.events.is_empty() {
+        let _ = write_summary(&mut text, &watch.events, name);
+    }
+    if name.is_some() && watch.log.lost > 0 {
+        let _ = writeln!(text, "donjon: {}", lost(&watch.log));
     }
     if text.is_empty() {
         return;
@@ -100,6 +104,13 @@ fn write_summary(out: &mut impl Write, refused: &[Event], name: Option<&str>) ->
         Some(name) => writeln!(out, "  more: donjon explain {name}"),
         None => Ok(()),
     }
+}
+
+/// What is not in the log, and why.
+fn lost(log: &Closed) -> String {
+    let kinds =
+        if log.lost == 1 { "1 kind of refusal is" } else { &format!("{} kinds of refusals are", log.lost) };
+    format!("{kinds} not in the event log: {}", printable(&log.why))
 }
 
 /// `unshare: new user namespace`

@@ -1,6 +1,7 @@
 //! What each command does and prints.
 
 mod doctor;
+mod events;
 pub mod exec;
 pub mod explain;
 mod failure;
@@ -42,6 +43,7 @@ pub fn run(line: CommandLine) -> Result<u8, Failure> {
     };
     match line.invocation {
         Invocation::Oci(command) => return oci::run(command, &line.globals),
+        Invocation::Verify { names, head, format } => return events::run(&open()?, &names, head, format),
         Invocation::Run(args) => return run::run(*args, root.as_deref()),
         Invocation::Exec(args) => {
             if oci::holds(&line.globals, &args.container, None) {

@@ -64,8 +64,8 @@ pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
         return Ok(0);
     }
     let outcome = start::foreground(&store, container, launch)?;
-    explain::summarize(&outcome.events, outcome.end.reason.as_deref(), outcome.kept.then_some(&outcome.name));
-    Ok(outcome.end.code)
+    explain::summarize(&outcome.watch, outcome.kept.then_some(&outcome.name));
+    Ok(outcome.watch.end.code)
 }
 
 /// The policy in effect: defaults, preset, files, flags, each on top of the one before.
