@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
+use crate::audit::{Audit, Subject};
 use crate::child::Child;
 use crate::container::Container;
 use crate::events::Recorder;
@@ -126,6 +127,8 @@ pub fn exec(
     }
     let recorder = Recorder::new(container, target.created.clone())
         .map_err(RunError::io("warden: open the record of refusals"))?;
+    let subject = Subject::new(container.id.as_str(), &target.spec, child.pid().as_raw_nonzero().get());
+    let audit = if host.reads_audit || subject.has_label() { Audit::open(subject) } else { None };
     let reach = Reach { container: container.dir(), remove_from: None, groups: Vec::new() };
     let confinement = Confinement::enter(&reach, host.landlock_abi).map_err(RunError::from)?;
     let handover = child.started(&plan).map_err(RunError::from)?;
@@ -148,7 +151,7 @@ pub fn exec(
         limits: None,
         crowd: None,
         guard,
-        audit: None,
+        audit,
     };
     let ended = warden.watch();
     settings.restore();

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Subject};
 use crate::child::Child;
 use crate::container::{Container, write_all};
 use crate::events::Recorder;
@@ -108,6 +108,8 @@ pub struct Launch {
     pub host: Host,
     /// The image, as written.
     pub image: String,
+    /// The layers of policy, see [`State::policies`].
+    pub policies: Vec<String>,
     /// Whether standard input is passed in (`-i`).
     pub interactive: bool,
     /// Whether the record goes away with the container (`--rm`).
@@ -411,7 +413,8 @@ impl Start<'_> {
             remove_from: Some(self.store.directories()),
             groups: made.get().parents().collect(),
         };
-        let audit = if host.reads_audit { Audit::open() } else { None };
+        let subject = Subject::new(self.container.id.as_str(), &spec, 0);
+        let audit = if host.reads_audit || subject.has_label() { Audit::open(subject) } else { None };
         let confinement = Confinement::enter(&reach, host.landlock_abi)?;
         let handover = child.started(&plan)?;
         // The program runs: time to write things down. A failure ends it again.
@@ -421,6 +424,7 @@ impl Start<'_> {
         state.created = created;
         state.image = image;
         state.command = command(&spec);
+        state.policies = launch.policies;
         state.detached = self.detached;
         state.terminal = terminal;
         state.auto_remove = auto_remove;
@@ -455,7 +459,7 @@ impl Start<'_> {
             output,
             limit: TimeLimit { after: launch.time_limit, stop_signal, stop_timeout: launch.stop_timeout },
             limits: Some(Limited { events, limits }),
-            audit: audit.map(|audit| (audit, pid)),
+            audit: audit.map(|audit| audit.of(pid)),
             guard,
             crowd: most.map(|most| Crowd::new(pid, most)),
         };

@@ -76,6 +76,9 @@ pub struct State {
     /// Directories of its cgroups.
     #[serde(default)]
     pub cgroups: Vec<PathBuf>,
+    /// The layers of policy above the defaults, the lowest first: `preset:NAME`, or the path of a file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
     /// What is not enforced and why.
     pub notes: Vec<String>,
     /// How it ended.
@@ -127,6 +130,7 @@ impl State {
             init: None,
             warden: None,
             cgroups: Vec::new(),
+            policies: Vec::new(),
             notes: Vec::new(),
             end: None,
             events: None,

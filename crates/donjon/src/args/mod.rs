@@ -20,6 +20,7 @@ use donjon_policy::PolicyError;
 use donjon_runtime::events::chain::Digest;
 use rustix::process::Signal;
 
+use crate::commands::explain::What;
 use crate::commands::{Failure, Format};
 use globals::Globals;
 
@@ -52,7 +53,7 @@ pub enum Invocation {
     Stats { names: Vec<String>, once: bool, format: Format },
     Top { container: String, format: Format },
     Doctor { format: Format },
-    Explain { container: Option<String>, format: Format },
+    Explain { container: Option<String>, what: What, format: Format },
     Trace(Box<RunArgs>),
     Oci(oci::Oci),
     Verify { names: Vec<String>, head: Option<Digest>, format: Format },

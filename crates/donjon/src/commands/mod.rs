@@ -85,7 +85,9 @@ pub fn run(line: CommandLine) -> Result<u8, Failure> {
         Invocation::Stats { names, once, format } => usage::stats(&open()?, &names, once, format)?,
         Invocation::Top { container, format } => usage::top(&open()?, &container, format)?,
         Invocation::Doctor { format } => return doctor::run(format),
-        Invocation::Explain { container, format } => explain::run(&open()?, container.as_deref(), format)?,
+        Invocation::Explain { container, what, format } => {
+            explain::run(&open()?, container.as_deref(), &what, format)?;
+        }
         Invocation::Setup(args) => setup::run(&args)?,
         Invocation::Version => write!(std::io::stdout(), "{}", crate::args::version())?,
     }

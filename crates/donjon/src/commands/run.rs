@@ -214,6 +214,7 @@ fn launch(args: &RunArgs, policy: &Policy, spec: Spec, host: Host) -> Result<Lau
         plan,
         host,
         image: args.image.to_string(),
+        policies: policies(args),
         interactive: args.interactive,
         auto_remove: args.remove,
         stop_signal,
@@ -222,6 +223,13 @@ fn launch(args: &RunArgs, policy: &Policy, spec: Spec, host: Host) -> Result<Lau
         cidfile: args.cidfile.clone(),
         pidfile: args.pidfile.clone(),
     })
+}
+
+/// What the policy was put together from: `donjon explain` finds the lines of rules there.
+fn policies(args: &RunArgs) -> Vec<String> {
+    let preset = args.preset.iter().map(|name| format!("preset:{name}"));
+    let whole = |file: &PathBuf| std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+    preset.chain(args.files.iter().map(|file| whole(file).display().to_string())).collect()
 }
 
 fn print_plan(plan: &Plan, format: Format) -> Result<u8, Failure> {

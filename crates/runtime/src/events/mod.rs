@@ -21,7 +21,7 @@ pub mod verify;
 
 use serde::{Deserialize, Serialize};
 
-pub use read::{merge, read, size};
+pub use read::{add_up, merge, read, size};
 pub use recorder::Recorder;
 
 /// Kinds of refusals that are told apart for one writer.
@@ -62,6 +62,28 @@ pub struct Event {
     /// The pid of the warden that wrote it: counts of several are added up.
     #[serde(default)]
     pub warden: i32,
+}
+
+impl Event {
+    /// A refusal that nobody wrote down, now.
+    pub fn of(refused: Refused, comm: String, container: String) -> Self {
+        Self { time: crate::state::now(), container, comm: cut(comm), count: 1, ..Self::bare(refused) }
+    }
+
+    /// Without time and names, which are not looked up for a refusal that is known already.
+    fn bare(refused: Refused) -> Self {
+        Self {
+            pid: refused.pid,
+            layer: refused.layer.to_string(),
+            operation: cut(refused.operation),
+            object: cut(refused.object),
+            rule: cut(refused.rule),
+            errno: refused.errno.to_string(),
+            allow: refused.allow.map(cut),
+            advice: refused.advice.to_string(),
+            ..Self::default()
+        }
+    }
 }
 
 /// What makes two refusals the same kind.

@@ -31,11 +31,20 @@ pub fn size(container: &Container) -> u64 {
 
 /// The refusals that the lines of a log tell.
 pub fn merge(bytes: &[u8]) -> Vec<Event> {
+    add_up_writers(bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Event>(line).ok()))
+}
+
+/// Equal refusals as one, with the sum of their counts.
+pub fn add_up(each: impl Iterator<Item = Event>) -> Vec<Event> {
+    // Each as if it were another writer's.
+    add_up_writers(each.zip(1..).map(|(event, warden)| Event { warden, ..event }))
+}
+
+fn add_up_writers(each: impl Iterator<Item = Event>) -> Vec<Event> {
     // By kind: its place in the result, and each writer's highest count.
     let mut kinds: BTreeMap<Kind, (usize, BTreeMap<i32, u64>)> = BTreeMap::new();
     let mut events = Vec::new();
-    for line in bytes.split(|b| *b == b'\n') {
-        let Ok(event) = serde_json::from_slice::<Event>(line) else { continue };
+    for event in each {
         let (place, counts) = kinds.entry(event.kind()).or_insert_with(|| (events.len(), BTreeMap::new()));
         let count = counts.entry(event.warden).or_default();
         *count = event.count.max(*count);

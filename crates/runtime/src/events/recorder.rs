@@ -83,21 +83,7 @@ impl Recorder {
 
     /// The place of a refusal's kind.
     fn count(&mut self, refused: Refused, comm: impl FnOnce() -> String) -> usize {
-        let mut event = Event {
-            time: String::new(),
-            container: String::new(),
-            pid: refused.pid,
-            comm: String::new(),
-            layer: refused.layer.to_string(),
-            operation: cut(refused.operation),
-            object: cut(refused.object),
-            rule: cut(refused.rule),
-            errno: refused.errno.to_string(),
-            allow: refused.allow.map(cut),
-            advice: refused.advice.to_string(),
-            count: 1,
-            warden: self.warden,
-        };
+        let mut event = Event { warden: self.warden, ..Event::bare(refused) };
         let mut kind = event.kind();
         if !self.seen.contains_key(&kind) && self.seen.len() >= MAX_KINDS {
             event.operation = "(others)".to_string();

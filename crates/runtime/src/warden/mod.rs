@@ -99,8 +99,8 @@ pub struct Warden {
     pub limits: Option<Limited>,
     /// Looks whether the limit of processes is reached, where no cgroup tells.
     pub crowd: Option<Crowd>,
-    /// The audit log, and the process whose Landlock domain is looked for there.
-    pub audit: Option<(Audit, i32)>,
+    /// The audit records, and whose are looked for there.
+    pub audit: Option<Audit>,
     /// Ends the container if this process is killed; held until it has ended by itself.
     pub guard: Option<Guard>,
 }
@@ -272,8 +272,8 @@ impl Warden {
             Some(limits) => limits.report(signal == Some(9), &mut self.recorder),
             None => None,
         };
-        if let Some((audit, init)) = self.audit.take() {
-            audit.report(init, &mut self.recorder);
+        if let Some(audit) = self.audit.take() {
+            audit.report(&mut self.recorder);
         }
         let log = self.recorder.finish();
         let mut end = in_words(status, signal, ended_for);
