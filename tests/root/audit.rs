@@ -52,3 +52,46 @@ fn what_landlock_refuses_is_read_from_the_audit_log() {
     world.donjon(&["explain", "told"]).go().succeeds().says("fs.make_reg").says("/data");
     world.donjon(&["rm", "told"]).go().succeeds();
 }
+
+#[test]
+fn what_a_filter_kills_by_itself_is_read_from_the_audit_log() {
+    let _daemon = Daemon::running();
+    let world = World::root();
+    let profile = world.file(
+        "kills.json",
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_KILL_PROCESS"}]}"#,
+    );
+    let option = format!("seccomp={}", profile.display());
+    let run =
+        world.shell(&["--name", "killed", "--security-opt", &option], "mkdir /tmp/made; echo lived on").go();
+    run.prints("lived on").complains("seccomp").complains("mkdir");
+    let told = world.donjon(&["explain", "killed"]).go();
+    told.succeeds().says("mkdir").says("answered SIGSYS").says("by     mkdir (");
+    world.donjon(&["events", "verify", "killed"]).go().succeeds().says("intact");
+    world.donjon(&["rm", "killed"]).go().succeeds();
+}
+
+#[test]
+fn a_container_that_runs_is_explained_and_watched_with_the_kernels_own_records() {
+    let _daemon = Daemon::running();
+    let world = World::root();
+    let work = world.path("work");
+    let option = format!("{work}:/data");
+    world
+        .shell(
+            &["-d", "--name", "told", "--read-only", "--ro", &option],
+            "echo x > /data/y; while test ! -e /tmp/stop; do sleep 0.1; done",
+        )
+        .without("readonly-root,readonly-paths,verify")
+        .go()
+        .succeeds();
+    let explained = || world.donjon(&["explain", "told"]).go().succeeds().stdout.contains("/data");
+    assert!(eventually(10, explained), "{:?}", world.donjon(&["explain", "told"]).go());
+    let watch = world.donjon(&["explain", "--watch", "told"]).spawn();
+    watch.wait_for("landlock: fs.make_reg: /data");
+    world.donjon(&["exec", "told", "touch", "/tmp/stop"]).go().succeeds();
+    let watched = watch.finish(10);
+    watched.succeeds();
+    assert_eq!(watched.stdout.matches("fs.make_reg: /data").count(), 1, "{watched:?}");
+    world.donjon(&["rm", "told"]).go().succeeds();
+}

@@ -2,6 +2,7 @@
 
 mod audit;
 mod cgroups;
+mod events;
 mod groups;
 mod identity;
 mod setup;

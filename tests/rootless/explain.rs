@@ -1,6 +1,6 @@
 //! Whatever was forbidden is reported, with the flag that would allow it.
 
-use donjon_tests::World;
+use donjon_tests::{Terminal, World};
 
 #[test]
 fn a_run_without_refusals_is_silent() {
@@ -86,4 +86,154 @@ fn the_pids_limit_is_reported_when_it_was_hit() {
     run.succeeds();
     let told = run.stderr.to_lowercase();
     assert!(told.contains("pids") || told.contains("process"), "{run:?}");
+}
+
+/// A container in which two kinds of sockets and a namespace were refused.
+fn curious(world: &World) {
+    let script =
+        "attacker socket 17 3 0; attacker socket 38 5 0; attacker socket 38 5 0; unshare -U true; true";
+    world.shell(&["--name", "curious"], script).go().succeeds();
+}
+
+#[test]
+fn explain_names_rule_line_change_and_whether_it_is_wise() {
+    let world = World::ordinary();
+    let file = world.file("few.toml", "# mine\n[sockets]\nfamilies = [\"unix\", \"inet\"]\n");
+    let script = "attacker socket 38 5 0; attacker socket 38 5 0; unshare -U true; true";
+    world.shell(&["--name", "few", "--policy", &file.display().to_string()], script).go().succeeds();
+    let told = world.donjon(&["explain", "few"]).go();
+    let line = format!("{}:3)", std::fs::canonicalize(&file).expect("a path").display());
+    told.succeeds()
+        .says("AF_ALG")
+        .says(", 2 times")
+        .says(&line)
+        .says("[sockets] allow = [\"alg\"]")
+        .says("unwise: ");
+    told.says("[namespaces] nested = false").says("built-in default.toml:");
+    let list = world.donjon(&["explain", "--format", "json", "few"]).go().succeeds().json();
+    let first = &list[0];
+    assert_eq!(first["policy"], "[sockets] allow = [\"alg\"]");
+    assert_eq!(first["flag"], "--socket alg");
+    assert_eq!(first["origin"]["line"], 3);
+    assert_eq!(first["wise"]["verdict"], "unwise");
+    assert_eq!((&first["layer"], &first["count"]), (&"seccomp".into(), &2.into()));
+    world.donjon(&["rm", "few"]).go().succeeds();
+}
+
+#[test]
+fn what_apply_writes_allows_what_was_refused() {
+    let world = World::ordinary();
+    curious(&world);
+    let mine = "# mine\n[process]\nhostname = \"web\" # its name\n";
+    let policy = world.file("p.toml", mine).display().to_string();
+    // Without a terminal it asks nobody, and changes nothing.
+    world.donjon(&["explain", "--apply", &policy, "curious"]).go().refused().complains("--yes");
+    assert_eq!(world.read("p.toml"), mine);
+    let told = world.donjon(&["explain", "--apply", &policy, "--yes", "curious"]).go();
+    told.succeeds().says("+[sockets]").says("+allow = [\"alg\", \"packet\"]").says("nested = true");
+    let text = world.read("p.toml");
+    assert!(text.starts_with(mine), "{text}");
+    let run = world.attack(&["--rm", "--policy", &policy], &["socket", "38", "5", "0"]).go();
+    assert!(run.code() == 0 || run.stdout.contains("EAFNOSUPPORT"), "{run:?}");
+    assert!(!run.stderr.contains("refused"), "{run:?}");
+    // A second time there is nothing to add.
+    let again = world.donjon(&["explain", "--apply", &policy, "--all", "curious"]).go();
+    again.succeeds().says("stays as it is");
+    assert_eq!(world.read("p.toml"), text);
+    // A file of its own.
+    let new = world.path("work/new.toml");
+    world.donjon(&["explain", "--apply", &new, "--yes", "curious"]).go().succeeds().says("/dev/null");
+    assert!(world.read("work/new.toml").starts_with("# What donjon explain"));
+    world.donjon(&["rm", "curious"]).go().succeeds();
+}
+
+#[test]
+fn apply_asks_about_each_line_on_a_terminal_and_writes_what_was_chosen() {
+    let world = World::ordinary();
+    curious(&world);
+    let file = world.path("work/chosen.toml");
+    let answers = |answers: &[&str]| {
+        let mut run = Terminal::new(40, 80).run(world.donjon(&["explain", "--apply", &file, "curious"]));
+        for (n, answer) in answers.iter().enumerate() {
+            run.wait_for(&format!("{}/{}  [", n + 1, 3));
+            run.wait_for("[q]uit: ");
+            run.type_in(answer);
+        }
+        let (code, screen, _) = run.finish();
+        assert_eq!(code, 0, "{screen}");
+        screen
+    };
+    assert!(answers(&["y\n", "q\n"]).contains("stays as it is"));
+    assert!(!std::path::Path::new(&file).exists());
+    // Nothing but yes is yes.
+    let screen = answers(&["\n", "y\n", "perhaps\n"]);
+    assert!(screen.contains("+allow = [\"packet\"]") && screen.contains("wise?  unwise"), "{screen}");
+    assert_eq!(
+        world.read("work/chosen.toml"),
+        "# What donjon explain --apply was told to allow.\n[sockets]\nallow = [\"packet\"]\n"
+    );
+    world.donjon(&["rm", "curious"]).go().succeeds();
+}
+
+#[test]
+fn apply_that_fails_leaves_the_file_as_it_was() {
+    let world = World::ordinary();
+    curious(&world);
+    let file = world.path("work/p.toml");
+    for text in [
+        "[sockets]\nallow = 3\n",
+        "[[\n",
+        "[nonsense]\nx = 1\n",
+        "sockets = 1\n",
+        "[capabilities]\nadd = [\"X\"]\ndrop = [\"X\"]\n",
+    ] {
+        world.file("work/p.toml", text);
+        world.donjon(&["explain", "--apply", &file, "--yes", "curious"]).go().exits(125);
+        assert_eq!(world.read("work/p.toml"), text);
+    }
+    let link = world.path("work/link.toml");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    world
+        .donjon(&["explain", "--apply", &link, "--yes", "curious"])
+        .go()
+        .refused()
+        .complains("symbolic link");
+    let nowhere = world.path("work/no/such.toml");
+    world.donjon(&["explain", "--apply", &nowhere, "--yes", "curious"]).go().exits(125);
+    assert_eq!(world.names("work"), ["link.toml", "p.toml"]);
+    world.donjon(&["rm", "curious"]).go().succeeds();
+    // Nothing that a policy could hold.
+    world.attack(&["--name", "never"], &["socket", "44", "3", "0"]).go().exits(1);
+    let never = world.path("work/never.toml");
+    world.donjon(&["explain", "--apply", &never, "--yes", "never"]).go().exits(125).says("left out");
+    assert!(!std::path::Path::new(&never).exists());
+    world.donjon(&["rm", "never"]).go().succeeds();
+}
+
+#[test]
+fn watch_tells_each_refusal_once_until_the_container_ends() {
+    let world = World::ordinary();
+    let script = "attacker socket 17 3 0; while test ! -e /tmp/go; do sleep 0.1; done; attacker socket 17 3 0; \
+                  attacker socket 38 5 0; while test ! -e /tmp/stop; do sleep 0.1; done";
+    world.shell(&["-d", "--name", "web"], script).go().succeeds();
+    let watch = world.donjon(&["explain", "--watch", "web"]).spawn();
+    let lines = world.donjon(&["explain", "--watch", "--format", "json", "web"]).spawn();
+    watch.wait_for("AF_PACKET");
+    world.donjon(&["exec", "web", "touch", "/tmp/go"]).go().succeeds();
+    watch.wait_for("AF_ALG");
+    world.donjon(&["exec", "web", "touch", "/tmp/stop"]).go().succeeds();
+    let told = watch.finish(10);
+    told.succeeds();
+    assert_eq!(told.stdout.matches("AF_PACKET socket").count(), 1, "{told:?}");
+    let lines = lines.finish(10);
+    let kinds: Vec<String> = lines
+        .succeeds()
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["object"].to_string())
+        .collect();
+    assert_eq!(kinds.len(), 2, "{kinds:?}");
+    // Of one that has ended: what there is, and the end.
+    world.donjon(&["explain", "--watch", "web"]).go().succeeds().says("AF_ALG");
+    world.donjon(&["rm", "web"]).go().succeeds();
 }

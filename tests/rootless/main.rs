@@ -1,5 +1,6 @@
 //! donjon as an ordinary user uses it.
 
+mod events;
 mod exits;
 mod explain;
 mod flags;

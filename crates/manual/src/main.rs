@@ -38,13 +38,20 @@ fn write(directory: &Path, files: &[File]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Everything: `man1/NAME.1`, and one completion for each shell under the name that the shell looks for.
+/// Everything: `man1/NAME.1`, also for commands of commands, and one completion for each shell under the name that the shell looks for.
 fn files() -> std::io::Result<Vec<File>> {
     let whole = donjon::definition();
     let pages: Vec<String> = whole.get_subcommands().map(page_name).collect();
     let mut files = vec![page(&whole, "donjon".into(), &pages)?];
     for command in whole.get_subcommands() {
-        files.push(page(command, page_name(command), &["donjon".to_string()])?);
+        let name = page_name(command);
+        let below = |inner: &Command| format!("{name}-{}", inner.get_name());
+        let others: Vec<String> =
+            std::iter::once("donjon".to_string()).chain(command.get_subcommands().map(below)).collect();
+        files.push(page(command, name.clone(), &others)?);
+        for inner in command.get_subcommands() {
+            files.push(page(inner, below(inner), std::slice::from_ref(&name))?);
+        }
     }
     for (shell, name) in
         [(Shell::Bash, "bash/donjon"), (Shell::Zsh, "zsh/_donjon"), (Shell::Fish, "fish/donjon.fish")]

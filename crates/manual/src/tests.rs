@@ -81,3 +81,10 @@ fn the_completion_of_bash_completes_commands_options_and_engines() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines, ["setup", "--apply", "containerd"], "{}", String::from_utf8_lossy(&out.stderr));
 }
+
+#[test]
+fn a_command_of_a_command_has_a_page_of_its_own() {
+    let page = content("man1/donjon-events-verify.1");
+    assert!(page.contains("\\-\\-head") && page.contains("donjon\\-events\\-verify"), "{page}");
+    assert!(content("man1/donjon-events.1").contains("donjon\\-events\\-verify"));
+}

@@ -3,7 +3,7 @@
 //! ```text
 //! config.json    the OCI specification that it was started with, annotations included
 //! state.json     what is known of it; replaced as a whole, never changed in place
-//! events.jsonl   what was refused
+//! events.jsonl   what was refused; events.head is where its chain ends
 //! log.jsonl      output of a detached container; log.jsonl.1 is the part before
 //! lock           locked (flock) by the warden for life: nothing can be mistaken for it, not even a reused pid.
 //!                Holds the cgroups that are about to be made, the warden's identity, and in the end the exit code, for
@@ -23,8 +23,8 @@ use crate::store::StoreError;
 
 /// Everything that donjon puts into a container's directory.
 pub(crate) const FILES: &[&str] = &[
-    "config.json", "config.json.new", "state.json", "state.json.new", "events.jsonl", "log.jsonl",
-    "log.jsonl.1", "lock",
+    "config.json", "config.json.new", "state.json", "state.json.new", "events.jsonl", "events.head",
+    "log.jsonl", "log.jsonl.1", "lock",
 ];
 
 /// Largest state.json that is read, in bytes.

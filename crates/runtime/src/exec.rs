@@ -16,18 +16,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
+use crate::audit::{Audit, Subject};
 use crate::child::Child;
 use crate::container::Container;
-use crate::events::{Event, Recorder};
+use crate::events::Recorder;
 use crate::process::Identity;
 use crate::start::RunError;
-use crate::state::{End, StateError, Status};
+use crate::state::{StateError, Status};
 use crate::streams::Streams;
 use crate::warden::confinement::{Confinement, Reach};
 use crate::warden::listener::Listener;
 use crate::warden::signals::Signals;
 use crate::warden::terminal::Settings;
-use crate::warden::{TimeLimit, Warden, Watched};
+use crate::warden::{TimeLimit, Warden, Watch, Watched};
 
 /// Why a further process did not start.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,7 @@ pub struct Target {
     /// The specification that it was started with.
     pub spec: Spec,
     cgroups: Vec<PathBuf>,
+    created: String,
 }
 
 impl Target {
@@ -90,6 +92,7 @@ impl Target {
             pidfd: pidfd.ok_or_else(not_running)?,
             spec: container.config()?,
             cgroups: state.cgroups,
+            created: state.created,
         })
     }
 
@@ -108,7 +111,7 @@ pub fn exec(
     process: &Process,
     interactive: bool,
     host: &Host,
-) -> Result<(End, Vec<Event>), ExecError> {
+) -> Result<Watch, ExecError> {
     let plan = Plan::for_exec(&target.spec, process, host, target.identity.pid)?;
     let signals = Signals::take_over().map_err(RunError::io("warden: take over the signals"))?;
     let settings = Settings::now();
@@ -122,7 +125,10 @@ pub fn exec(
     if !target.lives() {
         return Err(RunError::io("join the container: it has just ended")(Errno::SRCH).into());
     }
-    let recorder = Recorder::new(container).map_err(RunError::io("warden: open the record of refusals"))?;
+    let recorder = Recorder::new(container, target.created.clone())
+        .map_err(RunError::io("warden: open the record of refusals"))?;
+    let subject = Subject::new(container.id.as_str(), &target.spec, child.pid().as_raw_nonzero().get());
+    let audit = if host.reads_audit || subject.has_label() { Audit::open(subject) } else { None };
     let reach = Reach { container: container.dir(), remove_from: None, groups: Vec::new() };
     let confinement = Confinement::enter(&reach, host.landlock_abi).map_err(RunError::from)?;
     let handover = child.started(&plan).map_err(RunError::from)?;
@@ -145,7 +151,7 @@ pub fn exec(
         limits: None,
         crowd: None,
         guard,
-        audit: None,
+        audit,
     };
     let ended = warden.watch();
     settings.restore();

@@ -21,13 +21,13 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Subject};
 use crate::child::Child;
 use crate::container::{Container, write_all};
-use crate::events::{Event, Recorder};
+use crate::events::Recorder;
 use crate::names::Id;
 use crate::process::{Identity, open_status, read_all};
-use crate::state::{End, State};
+use crate::state::{State, now};
 use crate::store::{Store, StoreError, words};
 use crate::streams::Streams;
 use crate::warden::confinement::{ConfineError, Confinement, Reach};
@@ -35,7 +35,7 @@ use crate::warden::crowd::Crowd;
 use crate::warden::listener::Listener;
 use crate::warden::signals::Signals;
 use crate::warden::terminal::Settings;
-use crate::warden::{Limited, TimeLimit, Warden, Watched};
+use crate::warden::{Limited, TimeLimit, Warden, Watch, Watched};
 
 /// A container that did not start. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,8 @@ pub struct Launch {
     pub host: Host,
     /// The image, as written.
     pub image: String,
+    /// The layers of policy, see [`State::policies`].
+    pub policies: Vec<String>,
     /// Whether standard input is passed in (`-i`).
     pub interactive: bool,
     /// Whether the record goes away with the container (`--rm`).
@@ -131,10 +133,8 @@ pub struct Outcome {
     pub id: Id,
     /// Its name.
     pub name: String,
-    /// How it ended.
-    pub end: End,
-    /// What was refused.
-    pub events: Vec<Event>,
+    /// What its warden saw.
+    pub watch: Watch,
     /// Whether there is a record left to ask about.
     pub kept: bool,
     /// What the policy's lists of files name and is not in the container.
@@ -231,18 +231,17 @@ pub fn foreground(store: &Store, container: Container, launch: Launch) -> Result
         }
     };
     drop(notes);
-    let (end, events) = warden.watch();
+    let watch = warden.watch();
     settings.restore();
     let outcome = Outcome {
         id: container.id.clone(),
         name: state.name.clone(),
-        end,
-        events,
+        watch,
         kept: !auto_remove,
         passed_over: state.passed_over.clone(),
     };
     let _ = groups.remove();
-    finish(store, container, state, &outcome.end);
+    finish(store, container, state, &outcome.watch);
     Ok(outcome)
 }
 
@@ -321,11 +320,10 @@ fn background(store: &Store, container: Container, launch: Launch, tell: OwnedFd
     let _ = serde_json::to_vec(&report).map(|bytes| write_all(tell.as_fd(), &bytes));
     drop((tell, report));
     let_go_of_code();
-    let (end, _) = warden.watch();
-    let code = end.code;
+    let watch = warden.watch();
     let _ = groups.remove();
-    finish(store, container, state, &end);
-    code
+    finish(store, container, state, &watch);
+    watch.end.code
 }
 
 /// A session of its own, no terminal, no directory held, nothing of the caller's open.
@@ -341,13 +339,14 @@ fn leave_terminal() -> Result<(), RunError> {
 }
 
 /// Writes the end down, or removes the record.
-fn finish(store: &Store, container: Container, mut state: State, end: &End) {
-    let _ = container.note_exit(end.code);
+fn finish(store: &Store, container: Container, mut state: State, watch: &Watch) {
+    let _ = container.note_exit(watch.end.code);
     if state.auto_remove {
         let _ = store.remove(container);
         return;
     }
-    state.end = Some(end.clone());
+    state.end = Some(watch.end.clone());
+    state.events = Some(watch.log.clone());
     // A full disk: without the end on record the container shows as ended with its warden, which is true.
     let _ = container.write_state(&state);
 }
@@ -411,8 +410,10 @@ impl Start<'_> {
         // The child makes its mounts now, and whoever works beside it takes its processor away: only what has to be
         // done before the program runs is done here.
         let status = open_status(child.pid()).ok();
-        let recorder =
-            Recorder::new(self.container).map_err(RunError::io("warden: open the record of refusals"))?;
+        // The event log begins with it.
+        let created = now();
+        let recorder = Recorder::new(self.container, created.clone())
+            .map_err(RunError::io("warden: open the record of refusals"))?;
         let limits = plan.cgroup().map(|group| group.limits.clone()).unwrap_or_default();
         let events = made.get().events();
         let counted = limits.pids.is_some();
@@ -422,15 +423,18 @@ impl Start<'_> {
             remove_from: Some(self.store.directories()),
             groups: made.get().parents().collect(),
         };
-        let audit = if host.reads_audit { Audit::open() } else { None };
+        let subject = Subject::new(self.container.id.as_str(), &spec, 0);
+        let audit = if host.reads_audit || subject.has_label() { Audit::open(subject) } else { None };
         let confinement = Confinement::enter(&reach, host.landlock_abi)?;
         let handover = child.started(&plan)?;
         // The program runs: time to write things down. A failure ends it again.
         let identity =
             Identity::of(child.pid()).map_err(RunError::io("state: read the start time of the container"))?;
         let mut state = State::new(&self.container.id, &self.container.name);
+        state.created = created;
         state.image = image;
         state.command = command(&spec);
+        state.policies = launch.policies;
         state.detached = self.detached;
         state.terminal = terminal;
         state.auto_remove = auto_remove;
@@ -466,7 +470,7 @@ impl Start<'_> {
             output,
             limit: TimeLimit { after: launch.time_limit, stop_signal, stop_timeout: launch.stop_timeout },
             limits: Some(Limited { events, limits }),
-            audit: audit.map(|audit| (audit, pid)),
+            audit: audit.map(|audit| audit.of(pid)),
             guard,
             crowd: most.map(|most| Crowd::new(pid, most)),
         };

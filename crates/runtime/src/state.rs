@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::events::Closed;
 use crate::names::Id;
 use crate::process::Identity;
 use crate::store::words;
@@ -75,6 +76,9 @@ pub struct State {
     /// Directories of its cgroups.
     #[serde(default)]
     pub cgroups: Vec<PathBuf>,
+    /// The layers of policy above the defaults, the lowest first: `preset:NAME`, or the path of a file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
     /// What is not enforced and why.
     pub notes: Vec<String>,
     /// What the policy's lists of files name and is not in the container.
@@ -82,6 +86,9 @@ pub struct State {
     pub passed_over: Vec<String>,
     /// How it ended.
     pub end: Option<End>,
+    /// Where its event log ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Closed>,
 }
 
 /// How a container ended.
@@ -126,9 +133,11 @@ impl State {
             init: None,
             warden: None,
             cgroups: Vec::new(),
+            policies: Vec::new(),
             notes: Vec::new(),
             passed_over: Vec::new(),
             end: None,
+            events: None,
         }
     }
 

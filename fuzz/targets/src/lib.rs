@@ -11,6 +11,10 @@ use donjon_policy::check;
 use donjon_policy::diff::{Direction, changes};
 use donjon_policy::model::ExtendOnly;
 use donjon_policy::{Caller, Identity, Policy, Request, RootTree, to_spec};
+use donjon_runtime::audit::{Subject, refusals};
+use donjon_runtime::events::chain::{Digest, Head};
+use donjon_runtime::events::verify::{Against, Status, judge};
+use donjon_runtime::events::{Closed, merge};
 use donjon_runtime::oci::capabilities;
 
 /// An OCI configuration: read, planned, and the plan printed both ways.
@@ -127,6 +131,56 @@ pub fn policy(data: &[u8]) {
             mount.source().as_ref().is_some_and(|source| source.starts_with("/usr/share/doc"))
         };
         assert!(!spec.mounts().iter().flatten().any(reaches_state), "donjon's own state is mounted");
+    }
+}
+
+/// The id of the container that the seeds are of.
+pub const ID: &str = "5676c4537b11e472235defae598626398f299e4a26f4d4e7f926df1e624e8791";
+/// The time of its creation.
+pub const CREATED: &str = "2026-11-24T09:32:01.000Z";
+
+/// The bytes of an event log: read, and held against all kinds of heads.
+pub fn events(data: &[u8]) {
+    for event in merge(data) {
+        assert!(event.count > 0 || event.layer.len() <= data.len());
+    }
+    let closed = Closed { records: 2, head: "0".repeat(64), ..Closed::default() };
+    let plain = Against { id: ID, created: CREATED, ..Against::default() };
+    for against in [
+        plain.clone(),
+        Against { head: Some(data), ..plain.clone() },
+        Against { closed: Some(&closed), noted: Some(Digest::first("", "")), ..plain.clone() },
+    ] {
+        let verdict = judge(data, &against);
+        assert_eq!(verdict.status == Status::Damaged, !verdict.findings.is_empty(), "{verdict:?}");
+    }
+    // Lines that hold together, with their own head, are intact; with a byte more they are not.
+    let verdict = judge(data, &plain);
+    let Some(digest) = verdict.head.as_deref().and_then(Digest::parse) else { return };
+    let text = format!("{:010} {:010} {digest}\n", verdict.records, data.len());
+    assert!(Head::parse(text.as_bytes()).is_some());
+    let with_head = |data: &[u8]| judge(data, &Against { head: Some(text.as_bytes()), ..plain.clone() });
+    let rest = with_head(data).findings;
+    assert!(rest.len() < verdict.findings.len() || verdict.findings.is_empty(), "{rest:?}");
+    let mut more = data.to_vec();
+    more.extend_from_slice(b"x");
+    assert_eq!(with_head(&more).status, Status::Damaged);
+}
+
+/// The text of an audit log: whose refusals are in it.
+pub fn audit(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let subject = Subject {
+        id: ID.to_string(),
+        init: 4711,
+        apparmor: Some(format!("donjon-{}", &ID[..12])),
+        selinux: Some("system_u:system_r:container_t:s0:c12,c34".to_string()),
+        ids: Some(200_000..265_536),
+    };
+    let found = refusals(&text, &subject, &[4712].into());
+    assert!(found.len() <= text.lines().count());
+    for (refused, _) in found {
+        assert!(!refused.layer.is_empty() && !refused.rule.is_empty(), "{refused:?}");
     }
 }
 
@@ -293,5 +347,29 @@ mod tests {
             let seed = &seeds[dice.below(seeds.len())];
             dice.json(seed).to_string().into_bytes()
         });
+    }
+
+    const LOG: &str = include_str!("../seeds/events/log.jsonl");
+
+    #[test]
+    fn the_seed_is_an_intact_log() {
+        let verdict = judge(LOG.as_bytes(), &Against { id: ID, created: CREATED, ..Against::default() });
+        // Its head is not beside it.
+        assert_eq!((verdict.records, verdict.findings.len()), (3, 1), "{verdict:?}");
+        assert_eq!(merge(LOG.as_bytes()).len(), 3);
+        events(LOG.as_bytes());
+    }
+
+    #[test]
+    fn bytes_that_are_hardly_an_event_log_do_no_harm() {
+        run(events, |dice| dice.bytes(LOG.as_bytes()));
+    }
+
+    #[test]
+    fn bytes_that_are_hardly_an_audit_log_do_no_harm() {
+        let seed = include_str!("../seeds/audit/audit.log");
+        assert!(seed.lines().count() > 5);
+        audit(seed.as_bytes());
+        run(audit, |dice| dice.bytes(seed.as_bytes()));
     }
 }

@@ -4,6 +4,7 @@
 
 mod containers;
 mod definitions;
+mod events;
 mod explain;
 pub mod globals;
 pub mod oci;
@@ -17,8 +18,10 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, Command};
 use donjon_policy::PolicyError;
+use donjon_runtime::events::chain::Digest;
 use rustix::process::Signal;
 
+use crate::commands::explain::What;
 use crate::commands::{Failure, Format};
 use globals::Globals;
 
@@ -51,9 +54,10 @@ pub enum Invocation {
     Stats { names: Vec<String>, once: bool, format: Format },
     Top { container: String, format: Format },
     Doctor { format: Format },
-    Explain { container: Option<String>, format: Format },
+    Explain { container: Option<String>, what: What, format: Format },
     Trace(Box<RunArgs>),
     Oci(oci::Oci),
+    Verify { names: Vec<String>, head: Option<Digest>, format: Format },
     Setup(SetupArgs),
     Policy(policy::PolicyArgs),
     Version,
@@ -116,7 +120,7 @@ const COMMANDS: [(&str, &str); 30] = [
     ("pause", "OCI: freeze all processes of a container"),
     ("resume", "OCI: let them go on"),
     ("update", "OCI: change the limits of a container"),
-    ("events", "OCI: tell what a container uses, and when it runs out of memory"),
+    ("events", "OCI: tell what a container uses; verify: whether an event log is what was written"),
     ("spec", "OCI: write a config.json to begin with"),
     ("features", "OCI: tell what this runtime can do"),
     ("checkpoint", "OCI: not there yet"),
@@ -188,6 +192,7 @@ fn parse_command(
         "run" if oci::run_is_meant(&globals, &words) => oci::parse(name, named(name, about), words)?,
         "run" => Invocation::Run(Box::new(run::parse(named(name, about), words)?)),
         "explain" => explain::parse(named(name, about), words)?,
+        "events" if events::verify_is_meant(&globals, &words) => events::parse(words)?,
         name if oci::is_command(name) => oci::parse(name, named(name, about), words)?,
         "setup" => setup::parse(named(name, about), words)?,
         "policy" => policy::parse(named(name, about), words)?,

@@ -152,7 +152,7 @@ pub fn define(name: &str, command: Command) -> Command {
             .args(VALUES.iter().chain(&MORE_VALUES).map(|(name, kind, help)| value(name, None, kind, help)))
             .arg(value("resources", Some('r'), "FILE", "linux.resources as JSON; - is standard input"))
             .arg(id()),
-        "events" => command
+        "events" => super::events::beside(command)
             .arg(flag("stats", None, "Once: what the container uses"))
             .arg(value("interval", None, "DURATION", "Between two statistics, for instance 5s; default: 5s"))
             .arg(id()),
@@ -169,6 +169,7 @@ pub fn define(name: &str, command: Command) -> Command {
 
 /// Reads the words after the command's name; the first word is that name.
 pub fn parse(name: &str, command: Command, words: Vec<OsString>) -> Result<Invocation, Stop> {
+    let words = if name == "events" { super::events::without_verify(words) } else { words };
     let given = &mut Given(define(name, command).try_get_matches_from(words)?);
     let id = if name == "delete" { String::new() } else { given.one("id").unwrap_or_default() };
     Ok(Invocation::Oci(match name {

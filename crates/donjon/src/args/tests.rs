@@ -102,3 +102,39 @@ fn setup_names_an_engine_and_takes_absolute_paths_alone() {
     assert!(line(&["setup", "lxc"]).unwrap_err().contains("containerd"));
     assert!(line(&["setup", "podman", "--path", "donjon"]).unwrap_err().contains("absolute"));
 }
+
+#[test]
+fn events_verify_takes_nothing_away_from_the_oci_runtimes_events() {
+    let oci = |words: &[&str]| match line(words) {
+        Ok(Invocation::Oci(oci::Oci::Events { id, stats, .. })) => (id, stats),
+        other => panic!("{words:?}: {other:?}"),
+    };
+    // One bare word is an id, whatever it is.
+    assert_eq!(oci(&["events", "web"]), ("web".into(), false));
+    assert_eq!(oci(&["events", "verify"]), ("verify".into(), false));
+    assert_eq!(oci(&["events", "--stats", "verify"]), ("verify".into(), true));
+    assert_eq!(oci(&["events", "--interval", "5s", "verify"]), ("verify".into(), false));
+    assert_eq!(oci(&["events", "--", "verify"]), ("verify".into(), false));
+    let engine = ["--systemd-cgroup", "events", "verify"];
+    assert_eq!(oci(&engine), ("verify".into(), false));
+    assert!(line(&["events"]).unwrap_err().contains("ID"));
+    assert!(line(&["events", "web", "more"]).is_err());
+
+    let Ok(Invocation::Verify { names, head: None, format: Format::Json }) =
+        line(&["events", "verify", "--json", "web", "db"])
+    else {
+        panic!()
+    };
+    assert_eq!(names, ["web", "db"]);
+    let digest = "0123456789abcdef".repeat(4);
+    let Ok(Invocation::Verify { head: Some(head), .. }) =
+        line(&["events", "verify", "--head", &digest, "web"])
+    else {
+        panic!()
+    };
+    assert_eq!(head.to_string(), digest);
+    assert!(line(&["events", "verify", "--head", "12", "web"]).unwrap_err().contains("64"));
+    assert!(line(&["events", "verify", "--head", &digest, "web", "db"]).is_err());
+    let help = line(&["events", "verify", "--help"]).unwrap_err();
+    assert!(help.contains("Usage: donjon events verify") && help.contains("--head"), "{help}");
+}

@@ -35,7 +35,7 @@ pub fn exec(store: &Store, args: ExecArgs) -> Result<u8, Failure> {
         set(name, value);
     }
     process.set_env(Some(env));
-    let (end, events) = exec::exec(&container, &target, &process, args.interactive, &crate::filters::host())?;
-    super::explain::summarize(&events, end.reason.as_deref(), Some(&args.container));
-    Ok(end.code)
+    let watch = exec::exec(&container, &target, &process, args.interactive, &crate::filters::host())?;
+    super::explain::summarize(&watch, Some(&args.container));
+    Ok(watch.end.code)
 }

@@ -57,6 +57,7 @@ fn describe(container: &Container) -> Result<Value, Failure> {
         "StopTimeout": state.stop_timeout,
         "NotEnforced": state.notes,
         "Refused": refused,
+        "EventLog": state.events,
         "Directory": container.path(),
         "Spec": spec,
     }))

@@ -1,6 +1,7 @@
 //! What each command does and prints.
 
 mod doctor;
+mod events;
 pub mod exec;
 pub mod explain;
 mod failure;
@@ -20,6 +21,7 @@ use std::io::Write;
 use donjon_runtime::Store;
 use donjon_runtime::log::Selection;
 
+use crate::args::globals::Globals;
 use crate::args::{CommandLine, Invocation};
 
 pub use failure::Failure;
@@ -36,24 +38,34 @@ pub enum Format {
 
 /// Does what the command line says and returns donjon's exit status.
 pub fn run(line: CommandLine) -> Result<u8, Failure> {
-    let root = line.globals.root.clone();
+    match line.invocation {
+        Invocation::Run(args) => run::run(*args, line.globals.root.as_deref()),
+        other => all_others(other, line.globals),
+    }
+}
+
+/// Apart from `run`, and said to be seldom called: the compiler makes one long function of all commands, and a start would
+/// read it in to return through it.
+#[cold]
+#[inline(never)]
+fn all_others(invocation: Invocation, globals: Globals) -> Result<u8, Failure> {
+    let root = globals.root.clone();
     let open = || match &root {
         Some(path) => Store::open_at(path),
         None => Store::open(),
     };
-    match line.invocation {
-        Invocation::Oci(command) => return oci::run(command, &line.globals),
+    match invocation {
+        Invocation::Oci(command) => return oci::run(command, &globals),
+        Invocation::Verify { names, head, format } => return events::run(&open()?, &names, head, format),
         Invocation::Run(args) => return run::run(*args, root.as_deref()),
         Invocation::Exec(args) => {
-            if oci::holds(&line.globals, &args.container, None) {
-                return oci::exec::exec(args, &line.globals);
+            if oci::holds(&globals, &args.container, None) {
+                return oci::exec::exec(args, &globals);
             }
             return match (open()?, args.oci.first) {
                 (store, None) => exec::exec(&store, args),
                 // Nothing of that name on either side: as an OCI runtime says it.
-                (store, Some(_)) if store.find(&args.container).is_err() => {
-                    oci::exec::exec(args, &line.globals)
-                }
+                (store, Some(_)) if store.find(&args.container).is_err() => oci::exec::exec(args, &globals),
                 (_, Some(option)) => Err(Failure::new(format!(
                     "exec: --{option} is for containers of an OCI engine; {} is one of donjon run",
                     args.container
@@ -62,7 +74,7 @@ pub fn run(line: CommandLine) -> Result<u8, Failure> {
         }
         Invocation::Trace(args) => return explain::trace::run(*args, root.as_deref()),
         Invocation::OciPs { id, format, options } => {
-            return oci::processes::run(&id, format, &options, &line.globals);
+            return oci::processes::run(&id, format, &options, &globals);
         }
         Invocation::Ps { all, quiet, format } => ps::run(&open()?, all, quiet, format)?,
         Invocation::Logs { container, follow, tail, timestamps } => {
@@ -72,8 +84,8 @@ pub fn run(line: CommandLine) -> Result<u8, Failure> {
         Invocation::Kill { names, signal, all, regex } => {
             let first = names.first().map_or("", String::as_str);
             let of_oci = all.then_some("all").or(regex.then_some("regex"));
-            if oci::holds(&line.globals, first, of_oci) {
-                return oci::kill::run(&names, signal, all, regex, &line.globals);
+            if oci::holds(&globals, first, of_oci) {
+                return oci::kill::run(&names, signal, all, regex, &globals);
             }
             lifecycle::kill(&open()?, &names, signal.unwrap_or(rustix::process::Signal::KILL))?;
         }
@@ -85,7 +97,9 @@ pub fn run(line: CommandLine) -> Result<u8, Failure> {
         Invocation::Top { container, format } => usage::top(&open()?, &container, format)?,
         Invocation::Policy(args) => return policy::run(args, &|| open().map_err(Failure::from)),
         Invocation::Doctor { format } => return doctor::run(format),
-        Invocation::Explain { container, format } => explain::run(&open()?, container.as_deref(), format)?,
+        Invocation::Explain { container, what, format } => {
+            explain::run(&open()?, container.as_deref(), &what, format)?;
+        }
         Invocation::Setup(args) => setup::run(&args)?,
         Invocation::Version => write!(std::io::stdout(), "{}", crate::args::version())?,
     }

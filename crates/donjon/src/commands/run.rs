@@ -71,8 +71,8 @@ pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
     }
     let outcome = start::foreground(&store, container, launch)?;
     tell_passed_over(&outcome.passed_over);
-    explain::summarize(&outcome.events, outcome.end.reason.as_deref(), outcome.kept.then_some(&outcome.name));
-    Ok(outcome.end.code)
+    explain::summarize(&outcome.watch, outcome.kept.then_some(&outcome.name));
+    Ok(outcome.watch.end.code)
 }
 
 /// The policy in effect: defaults, preset, files with what they build on, flags, each on top of the one before.
@@ -261,6 +261,7 @@ fn launch(args: &RunArgs, policy: &Policy, spec: Spec, host: Host) -> Result<Lau
         plan,
         host,
         image: args.image.to_string(),
+        policies: policies(args),
         interactive: args.interactive,
         auto_remove: args.remove,
         stop_signal,
@@ -269,6 +270,13 @@ fn launch(args: &RunArgs, policy: &Policy, spec: Spec, host: Host) -> Result<Lau
         cidfile: args.cidfile.clone(),
         pidfile: args.pidfile.clone(),
     })
+}
+
+/// What the policy was put together from: `donjon explain` finds the lines of rules there.
+fn policies(args: &RunArgs) -> Vec<String> {
+    let preset = args.preset.iter().map(|name| format!("preset:{name}"));
+    let whole = |file: &PathBuf| std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+    preset.chain(args.files.iter().map(|file| whole(file).display().to_string())).collect()
 }
 
 fn print_plan(plan: &Plan, format: Format) -> Result<u8, Failure> {

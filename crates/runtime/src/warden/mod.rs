@@ -27,7 +27,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::audit::Audit;
-use crate::events::{Event, Recorder, Refused};
+use crate::events::{Closed, Event, Recorder, Refused};
 use crate::log::Stream;
 use crate::process::{send, send_to_init};
 use crate::state::{End, now};
@@ -99,8 +99,8 @@ pub struct Warden {
     pub limits: Option<Limited>,
     /// Looks whether the limit of processes is reached, where no cgroup tells.
     pub crowd: Option<Crowd>,
-    /// The audit log, and the process whose Landlock domain is looked for there.
-    pub audit: Option<(Audit, i32)>,
+    /// The audit records, and whose are looked for there.
+    pub audit: Option<Audit>,
     /// Ends the container if this process is killed; held until it has ended by itself.
     pub guard: Option<Guard>,
 }
@@ -150,6 +150,17 @@ impl Limited {
     }
 }
 
+/// What a warden saw.
+#[derive(Debug)]
+pub struct Watch {
+    /// How the process ended.
+    pub end: End,
+    /// What was refused.
+    pub events: Vec<Event>,
+    /// Where the log of it ended.
+    pub log: Closed,
+}
+
 /// What a descriptor that is ready belongs to.
 #[derive(Debug, Clone, Copy)]
 enum Source {
@@ -169,8 +180,8 @@ enum Deadline {
 }
 
 impl Warden {
-    /// Watches until the process has ended and its output is passed on. Returns how it ended and what was refused.
-    pub fn watch(mut self) -> (End, Vec<Event>) {
+    /// Watches until the process has ended and its output is passed on.
+    pub fn watch(mut self) -> Watch {
         let mut deadline = match self.limit.after.and_then(|after| Instant::now().checked_add(after)) {
             Some(at) => Deadline::Stop(at),
             None => Deadline::None,
@@ -196,6 +207,7 @@ impl Warden {
                 Some(crowd) if ended.is_none() => Some(until.map_or(crowd.next(), |at| at.min(crowd.next()))),
                 _ => until,
             };
+            let until = [until, self.recorder.next()].into_iter().flatten().min();
             for (source, flags) in self.wait(ended.is_some(), until) {
                 match source {
                     Source::Process => {
@@ -233,6 +245,7 @@ impl Warden {
                     }
                 }
             }
+            self.recorder.retry();
             if ended.is_none()
                 && let Some(crowd) = &mut self.crowd
                 && !crowd.look(&mut self.recorder)
@@ -259,17 +272,17 @@ impl Warden {
             Some(limits) => limits.report(signal == Some(9), &mut self.recorder),
             None => None,
         };
-        if let Some((audit, init)) = self.audit.take() {
-            audit.report(init, &mut self.recorder);
+        if let Some(audit) = self.audit.take() {
+            audit.report(&mut self.recorder);
         }
-        self.recorder.finish();
+        let log = self.recorder.finish();
         let mut end = in_words(status, signal, ended_for);
         if timed_out {
             end.reason = Some("its time was up (--timeout)".to_string());
         } else if out_of_memory.is_some() {
             end.reason = out_of_memory;
         }
-        (end, self.recorder.events().to_vec())
+        Watch { end, events: self.recorder.events().to_vec(), log }
     }
 
     /// Waits for something to do, at most until `until`.

@@ -79,7 +79,17 @@ fn carry_out(command: Oci, globals: &Globals) -> Result<u8, Failure> {
         Oci::Pause { id } => limits::pause(&store_of(globals, &id)?, &id)?,
         Oci::Resume { id } => limits::resume(&store_of(globals, &id)?, &id)?,
         Oci::Update { id, update } => update::run(&store_of(globals, &id)?, &id, &update)?,
-        Oci::Events { id, stats, interval } => events::run(&store_of(globals, &id)?, &id, stats, interval)?,
+        Oci::Events { id, stats, interval } => {
+            let told = store_of(globals, &id).map_err(Failure::from);
+            let told = told.and_then(|store| events::run(&store, &id, stats, interval));
+            // The word alone is an id.
+            told.map_err(|failure| match id == "verify" {
+                true => {
+                    failure.hint("to verify the event log of a container: donjon events verify CONTAINER")
+                }
+                false => failure,
+            })?;
+        }
     }
     Ok(0)
 }

@@ -4,7 +4,7 @@
 //! understood, and no path is followed that somebody else may change (R19): neither that of the program nor that of the
 //! file.
 
-mod change;
+pub mod change;
 mod containerd;
 mod crio;
 mod docker;
