@@ -448,7 +448,8 @@ fn program_error(plan: &Plan, step: &Step, errno: Errno) -> StartError {
         (true, Errno::ACCESS) if executing(step) => (
             format!("{name}: may not be executed"),
             126,
-            "it or its interpreter lacks the execute permission, or lies on a mount that is noexec",
+            "it or its interpreter lacks the execute permission, lies on a mount that is noexec, or is refused by a \
+             policy of the machine's (IMA, AppArmor, SELinux)",
         ),
         _ => {
             let executing = executing(step);
