@@ -1,5 +1,9 @@
-//! `cargo xtask test vm`: donjon in a virtual machine with a kernel of Debian's and the unified hierarchy of cgroups,
-//! whatever this machine has. QEMU translates every instruction, so neither KVM nor root is needed.
+//! `cargo xtask test vm`: donjon in virtual machines with kernels of Debian's, the unified hierarchy of cgroups and the
+//! security modules, whatever this machine has. QEMU translates every instruction, so neither KVM nor root is needed.
+
+mod archive;
+mod kernels;
+mod programs;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -8,17 +12,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::machine::{is_root, output, packages};
+pub use kernels::Kernel;
+
+use crate::machine::{output, packages};
 use crate::place::Place;
 use crate::rooms::Count;
+use programs::Programs;
 
-/// The package that depends on the newest kernel of the release.
-const KERNEL: &str = "linux-image-amd64";
-/// What of a kernel's package is needed; a module that is built in is not in the package. `guest.sh` loads them.
-const PARTS: [&str; 8] = [
-    "boot/vmlinuz-*", "crc16.ko*", "mbcache.ko*", "crc32c_generic.ko*", "jbd2.ko*", "ext4.ko*", "loop.ko*",
-    "overlay.ko*",
-];
 /// Seconds for everything between power on and power off.
 const SECONDS: &str = "300";
 /// The guest's last line.
@@ -26,18 +26,112 @@ const END: &str = "the tests have ended";
 /// How many lines of the console are told when the guest does not come to its end.
 const LAST: usize = 30;
 
-/// Boots the virtual machine and counts its tests; that it can't be had is a failure.
+/// The name of what all machines unpack as their root.
+const INITRAMFS: &str = "initramfs";
+
+/// One virtual machine.
+#[derive(Debug)]
+struct Machine {
+    kernel: Kernel,
+    /// AppArmor and SELinux exclude one another.
+    module: &'static str,
+    /// The files of `tests/vm` whose tests are run.
+    tests: &'static [&'static str],
+    /// Further words of the kernel's command line.
+    words: &'static str,
+}
+
+const MACHINES: [Machine; 4] = [
+    Machine {
+        kernel: Kernel::Stable,
+        module: "apparmor",
+        tests: &["cgroups", "bundles", "apparmor", "integrity"],
+        words: "",
+    },
+    Machine {
+        kernel: Kernel::Newer,
+        module: "selinux",
+        tests: &["cgroups", "bundles", "selinux"],
+        words: "",
+    },
+    Machine {
+        kernel: Kernel::Newer,
+        module: "apparmor",
+        tests: &["apparmor", "integrity", "resctrl"],
+        // QEMU knows nothing of resctrl; told that it is there, the kernel has one class of it.
+        words: "setcpuid=rdt_a,cat_l3,mba rdt=l3cat,mba",
+    },
+    Machine { kernel: Kernel::Stable, module: "selinux", tests: &["selinux"], words: "" },
+];
+/// The security modules that every machine has. `bpf` must come after all others: it answers for them otherwise.
+const MODULES: &str = "landlock,lockdown,yama,integrity";
+
+/// Boots the virtual machines and counts their tests; that one can't be had is a failure.
 pub fn room(place: &Place, filter: &[&str], count: &mut Count) {
     let dir = place.rooms.join("vm");
-    let ran = guest(place, &dir, filter).and_then(|guest| guest.boot(&dir.join("console"), count));
-    match ran {
-        Ok(ran) if ran > 0 => {}
-        Ok(_) => count.one("vm: the room holds tests", false),
-        Err(why) => {
-            eprintln!("vm: {why}");
-            count.one("vm: the virtual machine ran to its end", false);
+    let ready = lay_ready(place, &dir, filter);
+    if let Err(why) = &ready {
+        eprintln!("vm: {why}");
+        return count.one("vm: the virtual machines could be prepared", false);
+    }
+    // Each is one thread of QEMU's. What they say is told one machine after the other.
+    let at_once = std::thread::available_parallelism().map_or(1, |n| n.get().min(2));
+    let mut all = 0;
+    for some in MACHINES.chunks(at_once) {
+        let booted: Vec<_> = std::thread::scope(|scope| {
+            let running: Vec<_> = some.iter().map(|one| scope.spawn(|| one.boot(&dir))).collect();
+            running.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+        });
+        for (one, booted) in some.iter().zip(booted) {
+            let (said, ran) = booted.unwrap_or_else(|_| (Vec::new(), Err("its thread panicked".into())));
+            said.iter().for_each(|said| said.tell(count));
+            let ran = ran.and_then(|ran| one.ran_all(place, filter, ran));
+            all += ran.as_ref().map_or(0, |ran| *ran);
+            if let Err(why) = ran {
+                eprintln!("vm: {}: {why}", one.name());
+                count.one(&format!("vm: {}: the virtual machine ran to its end", one.name()), false);
+            }
         }
     }
+    if all == 0 {
+        count.one("vm: the room holds tests", false);
+    }
+}
+
+impl Machine {
+    fn name(&self) -> String {
+        format!("{} kernel, {}", self.kernel.word(), self.module)
+    }
+
+    fn boot(&self, dir: &Path) -> (Vec<Said>, Result<usize, String>) {
+        let (word, module, tests) = (self.kernel.word(), self.module, self.tests.join(","));
+        let mut said = Vec::new();
+        let booted = self.kernel.image(dir).and_then(|kernel| {
+            let words = format!("donjon.kernel={word} donjon.tests={tests} {}", self.words);
+            let guest = Guest {
+                kernel,
+                initramfs: dir.join(INITRAMFS),
+                append: format!("{APPEND} lsm={MODULES},{module},bpf {words}"),
+                memory: "1024",
+            };
+            guest.boot(&dir.join(format!("console-{word}-{module}")), &mut |one| said.push(one))
+        });
+        (said, booted)
+    }
+
+    /// A module that is not there must not pass by its tests not running.
+    fn ran_all(&self, place: &Place, filter: &[&str], ran: usize) -> Result<usize, String> {
+        let held = self.tests.iter().map(|test| tests_of(place, test)).sum::<Result<usize, String>>()?;
+        let all = !filter.is_empty() || ran == held;
+        if all { Ok(ran) } else { Err(format!("{ran} of {held} tests were run")) }
+    }
+}
+
+/// How many tests a file of `tests/vm` holds.
+fn tests_of(place: &Place, name: &str) -> Result<usize, String> {
+    let path = place.repository.join(format!("tests/vm/{name}.sh"));
+    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(text.lines().filter(|line| line.starts_with("test_")).count())
 }
 
 /// What QEMU boots.
@@ -56,25 +150,24 @@ pub struct Guest {
 /// A command line that puts everything on the serial console.
 pub const APPEND: &str = "console=ttyS0 loglevel=1 panic=-1";
 
-/// Lays everything ready in a directory.
-fn guest(place: &Place, dir: &Path, filter: &[&str]) -> Result<Guest, String> {
+/// Makes the initramfs of all machines.
+fn lay_ready(place: &Place, dir: &Path, filter: &[&str]) -> Result<(), String> {
     if !cfg!(target_arch = "x86_64") {
         return Err("the virtual machine is for x86-64 alone".to_string());
     }
     packages(&["qemu-system-x86", "busybox-static"])?;
-    let parts = kernel(dir)?;
+    fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let programs = Programs::unpacked(dir)?;
     let tree = dir.join("tree");
-    lay_tree(place, &tree, &parts, filter).map_err(|e| format!("{}: {e}", tree.display()))?;
-    let initramfs = dir.join("initramfs");
-    pack(&tree, &initramfs)?;
-    Ok(Guest { kernel: kernel_image(dir)?, initramfs, append: APPEND.to_string(), memory: "1024" })
-}
-
-/// The kernel itself.
-pub fn kernel_image(dir: &Path) -> Result<PathBuf, String> {
-    let parts = kernel(dir)?;
-    let image = files(&parts)?.into_iter().find(|path| named(path).starts_with("vmlinuz"));
-    image.ok_or(format!("no kernel in {}", parts.display()))
+    lay_tree(place, &tree, filter).map_err(|e| format!("{}: {e}", tree.display()))?;
+    programs.copy_into(&tree)?;
+    let policy = programs.policy(&place.repository.join("tests/vm/selinux.cil"), dir)?;
+    fs::copy(&policy, tree.join("srv/policy")).map_err(|e| format!("{}: {e}", policy.display()))?;
+    programs.key(&tree.join("srv"))?;
+    for kernel in [Kernel::Stable, Kernel::Newer] {
+        lay_modules(&kernel.parts(dir)?, &tree.join("modules").join(kernel.word()))?;
+    }
+    pack(&tree, &dir.join(INITRAMFS))
 }
 
 fn named(path: &Path) -> String {
@@ -86,29 +179,6 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, String> {
     fs::read_dir(dir).map_err(fault)?.map(|entry| entry.map(|e| e.path()).map_err(fault)).collect()
 }
 
-/// The directory with a kernel and its modules, which are kept for the next time.
-fn kernel(dir: &Path) -> Result<PathBuf, String> {
-    let parts = dir.join("kernel");
-    if parts.exists() {
-        return Ok(parts);
-    }
-    let new = dir.join("kernel.new");
-    anew(&new).map_err(|e| format!("{}: {e}", new.display()))?;
-    download(&new).or_else(|why| {
-        // The list of packages may be older than the archive.
-        if !is_root()? {
-            return Err(format!("{why}\n(`sudo apt-get update` may help)"));
-        }
-        output(&["apt-get", "update", "--quiet"])?;
-        download(&new)
-    })?;
-    let package = files(&new)?.pop().ok_or("apt-get downloaded no kernel")?;
-    unpack(&package, &new)?;
-    fs::remove_file(&package).map_err(|e| format!("{}: {e}", package.display()))?;
-    fs::rename(&new, &parts).map_err(|e| format!("{}: {e}", parts.display()))?;
-    Ok(parts)
-}
-
 /// An empty directory.
 pub fn anew(dir: &Path) -> std::io::Result<()> {
     if dir.exists() {
@@ -117,49 +187,23 @@ pub fn anew(dir: &Path) -> std::io::Result<()> {
     fs::create_dir_all(dir)
 }
 
-/// Downloads the kernel's package into a directory, without installing it.
-fn download(dir: &Path) -> Result<(), String> {
-    let depends = output(&["apt-cache", "depends", KERNEL])?;
-    let package = depends
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: "))
-        .ok_or(format!("apt-cache names no kernel that {KERNEL} depends on"))?;
-    println!("   apt-get download {package}");
-    output(&["env", "--chdir", &text(dir)?, "apt-get", "download", package]).map(|_| ())
-}
-
 pub fn text(path: &Path) -> Result<String, String> {
     path.to_str().map(str::to_string).ok_or(format!("{} is not UTF-8", path.display()))
 }
 
-/// Takes the needed parts out of a package; they come to lie beside each other.
-fn unpack(package: &Path, into: &Path) -> Result<(), String> {
-    // tar complains of each part that is not there, in its exit status as well: what is missing shows later.
-    let script = r#"from=$1 into=$2; shift 2
-        dpkg-deb --fsys-tarfile "$from" |
-        tar -x -C "$into" --wildcards --no-anchored --transform 's,.*/,,' "$@" || true"#;
-    let (package, into) = (text(package)?, text(into)?);
-    let mut command = vec!["sh", "-c", script, "sh", &package, &into];
-    command.extend_from_slice(&PARTS);
-    output(&command).map(|_| ())
-}
-
 /// Lays out what the guest finds in its initramfs: `tests/vm/guest.sh` is its first process.
-fn lay_tree(place: &Place, tree: &Path, parts: &Path, filter: &[&str]) -> std::io::Result<()> {
-    anew(tree)?;
-    for dir in ["usr/bin", "etc", "srv", "modules", "proc", "sys", "dev"] {
+fn lay_tree(place: &Place, tree: &Path, filter: &[&str]) -> std::io::Result<()> {
+    programs::lay_merged(tree)?;
+    for dir in ["srv", "modules", "tests", "proc", "sys", "dev"] {
         fs::create_dir_all(tree.join(dir))?;
     }
-    std::os::unix::fs::symlink("usr/bin", tree.join("bin"))?;
     fs::copy(place.rooms.join("root/bin/busybox"), tree.join("usr/bin/busybox"))?;
     fs::copy(place.rooms.join("donjon"), tree.join("usr/bin/donjon"))?;
-    fs::copy(place.repository.join("tests/vm/guest.sh"), tree.join("init"))?;
-    fs::set_permissions(tree.join("init"), fs::Permissions::from_mode(0o755))?;
-    for part in files(parts).map_err(std::io::Error::other)? {
-        if named(&part).contains(".ko") {
-            fs::copy(&part, tree.join("modules").join(named(&part)))?;
-        }
+    for file in files(&place.repository.join("tests/vm")).map_err(std::io::Error::other)? {
+        fs::copy(&file, tree.join("tests").join(named(&file)))?;
     }
+    fs::rename(tree.join("tests/guest.sh"), tree.join("init"))?;
+    fs::set_permissions(tree.join("init"), fs::Permissions::from_mode(0o755))?;
     let copied = Command::new("cp").arg("-a").arg(place.rooms.join("root")).arg(tree.join("srv")).status()?;
     if !copied.success() {
         return Err(std::io::Error::other("the root file system of the tests could not be copied"));
@@ -172,6 +216,15 @@ fn lay_tree(place: &Place, tree: &Path, parts: &Path, filter: &[&str]) -> std::i
     texts.into_iter().try_for_each(|(name, text)| fs::write(tree.join(name), text))
 }
 
+fn lay_modules(parts: &Path, into: &Path) -> Result<(), String> {
+    let fault = |e: std::io::Error| format!("{}: {e}", into.display());
+    fs::create_dir_all(into).map_err(fault)?;
+    for part in files(parts)?.iter().filter(|part| named(part).contains(".ko")) {
+        fs::copy(part, into.join(named(part))).map_err(fault)?;
+    }
+    Ok(())
+}
+
 /// Makes the archive that the kernel unpacks; everything in it is root's.
 pub fn pack(tree: &Path, archive: &Path) -> Result<(), String> {
     let script = r#"cd "$1" && find . | busybox cpio -o -H newc -R 0:0 >"$2""#;
@@ -179,11 +232,13 @@ pub fn pack(tree: &Path, archive: &Path) -> Result<(), String> {
 }
 
 impl Guest {
-    /// Runs the machine until it powers off; returns how many tests it ran.
-    pub fn boot(&self, console: &Path, count: &mut Count) -> Result<usize, String> {
+    /// Runs the machine until it powers off, telling what it says of its tests; returns how many it ran.
+    pub fn boot(&self, console: &Path, tell: &mut dyn FnMut(Said)) -> Result<usize, String> {
         let mut child = Command::new("timeout")
-            .args([SECONDS, "qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2"])
-            .args(["-m", self.memory, "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
+            // One thread for all processors: with several, code that a kernel changes is now and then run as it was.
+            .args([SECONDS, "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=single"])
+            .args(["-cpu", "max", "-smp", "2", "-m", self.memory])
+            .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
             .args(["-append", &self.append])
             .arg("-kernel")
             .arg(&self.kernel)
@@ -193,7 +248,7 @@ impl Guest {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| format!("timeout: {e}"))?;
-        let told = child.stdout.take().map(|serial| listen(serial, console, count));
+        let told = child.stdout.take().map(|serial| listen(serial, console, tell));
         let status = child.wait().map_err(|e| format!("qemu-system-x86_64: {e}"))?;
         let told =
             told.ok_or("qemu-system-x86_64 has no output")?.map_err(|e| format!("the console: {e}"))?;
@@ -214,6 +269,25 @@ impl Guest {
     }
 }
 
+/// What a guest says of its tests.
+#[derive(Debug)]
+pub enum Said {
+    /// A test and whether it passed.
+    Test(String, bool),
+    /// A line that belongs to it.
+    Line(String),
+}
+
+impl Said {
+    /// Prints it, and counts a test.
+    pub fn tell(&self, count: &mut Count) {
+        match self {
+            Self::Test(name, passed) => count.one(name, *passed),
+            Self::Line(line) => println!("{line}"),
+        }
+    }
+}
+
 /// What the guest told.
 #[derive(Debug, Default)]
 struct Told {
@@ -222,8 +296,8 @@ struct Told {
     last: VecDeque<String>,
 }
 
-/// Counts the guest's tests, prints what belongs to them, and writes everything down.
-fn listen(serial: impl Read, console: &Path, count: &mut Count) -> std::io::Result<Told> {
+/// Tells of the guest's tests and what belongs to them, and writes everything down.
+fn listen(serial: impl Read, console: &Path, tell: &mut dyn FnMut(Said)) -> std::io::Result<Told> {
     let mut told = Told::default();
     let mut log = fs::File::create(console)?;
     for line in BufReader::new(serial).split(b'\n') {
@@ -232,9 +306,9 @@ fn listen(serial: impl Read, console: &Path, count: &mut Count) -> std::io::Resu
         match line.strip_prefix("test ").and_then(|l| l.rsplit_once(" ... ")) {
             Some((name, verdict)) => {
                 told.tests += 1;
-                count.one(name, verdict == "ok");
+                tell(Said::Test(name.to_string(), verdict == "ok"));
             }
-            None if line.starts_with("     ") => println!("{line}"),
+            None if line.starts_with("     ") => tell(Said::Line(line.clone())),
             None => told.ended |= line == END,
         }
         told.last.push_back(line);
