@@ -35,6 +35,8 @@ struct Machine {
     kernel: Kernel,
     /// AppArmor and SELinux exclude one another.
     module: &'static str,
+    /// The security modules before it.
+    others: &'static str,
     /// The files of `tests/vm` whose tests are run.
     tests: &'static [&'static str],
     /// Further words of the kernel's command line.
@@ -45,25 +47,33 @@ const MACHINES: [Machine; 4] = [
     Machine {
         kernel: Kernel::Stable,
         module: "apparmor",
+        others: MODULES,
         tests: &["cgroups", "bundles", "apparmor", "integrity"],
         words: "",
     },
     Machine {
         kernel: Kernel::Newer,
         module: "selinux",
+        others: MODULES,
         tests: &["cgroups", "bundles", "selinux"],
         words: "",
     },
     Machine {
         kernel: Kernel::Newer,
         module: "apparmor",
+        others: MODULES,
         tests: &["apparmor", "integrity", "resctrl"],
         // QEMU knows nothing of resctrl; told that it is there, the kernel has one class of it.
         words: "setcpuid=rdt_a,cat_l3,mba rdt=l3cat,mba",
     },
-    Machine { kernel: Kernel::Stable, module: "selinux", tests: &["selinux"], words: "" },
+    Machine {
+        kernel: Kernel::Stable,
+        module: "selinux",
+        others: "lockdown,yama,integrity",
+        tests: &["selinux", "without_landlock"],
+        words: "",
+    },
 ];
-/// The security modules that every machine has. `bpf` must come after all others: it answers for them otherwise.
 const MODULES: &str = "landlock,lockdown,yama,integrity";
 
 /// Boots the virtual machines and counts their tests; that one can't be had is a failure.
@@ -111,7 +121,8 @@ impl Machine {
             let guest = Guest {
                 kernel,
                 initramfs: dir.join(INITRAMFS),
-                append: format!("{APPEND} lsm={MODULES},{module},bpf {words}"),
+                // `bpf` must come after all others: it answers for them otherwise.
+                append: format!("{APPEND} lsm={},{module},bpf {words}", self.others),
                 memory: "1024",
             };
             guest.boot(&dir.join(format!("console-{word}-{module}")), &mut |one| said.push(one))
