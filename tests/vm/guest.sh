@@ -1,8 +1,8 @@
 #!/bin/busybox sh
 # A virtual machine of `cargo xtask test vm`: a kernel of Debian's, busybox, donjon, one root file system, programs for
 # the security modules, and the unified hierarchy of cgroups. Twice the first process: in the initramfs, then in a root
-# that pivot_root can leave. The kernel's command line names its modules (donjon.kernel) and the files whose tests are
-# run (donjon.tests).
+# that pivot_root can leave. The kernel's command line names its modules (donjon.kernel), the files whose tests are run
+# (donjon.tests) and the rooms that are run as well (donjon.rooms).
 #
 # Prints a line for each test, with what went wrong below it, and "the tests have ended" as the last one.
 
@@ -26,7 +26,7 @@ first_stage() {
 	busybox mke2fs -I 256 /dev/loop0 >/dev/null
 	mkdir /new
 	mount -t ext4 /dev/loop0 /new
-	cp -a /bin /etc /init /lib /lib64 /sbin /srv /tests /usr /new/
+	cp -a /bin /etc /init /lib /lib64 /rooms /sbin /srv /tests /usr /new/
 	mkdir -p /new/proc /new/sys /new/dev /new/run /new/var /new/root /new/home/u1001
 	mkdir -m 1777 /new/tmp
 	for dir in proc sys dev; do
@@ -56,6 +56,7 @@ second_stage() {
 	mount -t devpts devpts /dev/pts
 	mount -t cgroup2 cgroup2 $TOP
 	mount -t tmpfs -o mode=755 tmpfs /run
+	mount -t tmpfs tmpfs /dev/shm
 	mkdir -p /run/user/1001
 	chown 1001:1001 /run/user/1001 /home/u1001
 	chmod 700 /run/user/1001
@@ -63,6 +64,9 @@ second_stage() {
 	delegate
 	about="$(word donjon.kernel) kernel"
 	echo "     Linux $(uname -r), $(cat /sys/kernel/security/lsm)"
+	for room in $(word donjon.rooms | tr , ' '); do
+		whole "$room"
+	done
 	for suite in $(word donjon.tests | tr , ' '); do
 		. /tests/"$suite".sh
 		tests "/tests/$suite.sh"
@@ -204,6 +208,14 @@ tests() {
 	for name in $(sed -n 's/^test_\([a-z0-9_]*\)() {$/\1/p' "$1"); do
 		it "$name"
 	done
+}
+
+# Runs a room's test binary, with no descriptors but the standard ones.
+whole() {
+	DONJON_TEST_ROOMS=/srv DONJON_TEST_BINARY=/usr/bin/donjon DONJON_TEST_HOOKED=/none DONJON_TEST_PEAK=/none \
+		DONJON_TEST_USER=1001:1001 sh -c 'exec "$@" 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-' sh \
+		/rooms/"$1" --format=pretty --test-threads 2 $(cat /srv/skipped /srv/filters) </dev/null 2>&1 |
+		sed -e "s/^test \(.*\) \.\.\. /test vm: $about: $1: \1 ... /" -e '/^test /!s/^/     /' -e '/^ *$/d'
 }
 
 if [ "$1" = second ]; then second_stage; else first_stage; fi
