@@ -35,7 +35,7 @@ pub fn room(place: &Place, filter: &[&str], count: &mut Count) {
                 let append = format!("{} systemd.show_status=0{option}", vm::APPEND);
                 let guest =
                     Guest { kernel: kernel.clone(), initramfs: initramfs.clone(), append, memory: "2048" };
-                guest.boot(&dir.join(format!("console-{layout}")), count).map(drop)
+                guest.boot(&dir.join(format!("console-{layout}")), &mut |said| said.tell(count)).map(drop)
             },
         )
     });
@@ -53,7 +53,7 @@ fn lay_ready(place: &Place, dir: &Path, filter: &[&str]) -> Result<(PathBuf, Pat
         return Err("this room needs root, whose files the machine's are: run it with sudo".to_string());
     }
     packages(&["qemu-system-x86", "busybox-static", "mmdebstrap"])?;
-    let kernel = vm::kernel_image(&place.rooms.join("vm"))?;
+    let kernel = vm::Kernel::Stable.image(&place.rooms.join("vm"))?;
     let root = dir.join("root");
     if !root.exists() {
         let new = dir.join("root.new");

@@ -205,8 +205,9 @@ impl Last<'_> {
         }
         scheduling::plan(process, draft)?;
         apparmor::plan(process, draft)?;
-        selinux::plan(process, draft)?;
-        if !options.no_new_keyring && !further {
+        let keyring = !options.no_new_keyring && !further;
+        selinux::plan(process, keyring, draft)?;
+        if keyring {
             keyring::plan(draft);
         }
         descriptors::plan_stdio(process, draft);

@@ -341,7 +341,7 @@ fn run(steps: &[Step], index: usize, step: &Step, ctx: &mut Context<'_>) -> Resu
         Op::Personality { persona } => donjon_sys::scheduling::personality(*persona),
         Op::Affinity { cpus, .. } => scheduling::affinity(cpus),
         Op::Apparmor { command } => apparmor::on_exec(ctx, command),
-        Op::Selinux { label } => selinux::on_exec(ctx, label),
+        Op::Selinux { label, keyring } => selinux::on_exec(ctx, label, *keyring),
         Op::NetDevices(_) => net_devices::await_devices(ctx),
         Op::StdioOwner { uid } => descriptors::stdio_owner(*uid),
     }

@@ -27,6 +27,12 @@ pub(crate) fn for_step(layer: Layer, what: &str, errno: Errno) -> Option<&'stati
         }
         (Layer::Devices, Errno::EXIST) => "the image has something else in the place of that device",
         (Layer::Devices, Errno::NODEV) => "this machine's own node of that path is another device",
+        (Layer::Mounts, Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS)
+            if what.contains("context=") || what.contains("context of its root") =>
+        {
+            "linux.mountLabel and the option context: SELinux is not active on this machine, or its policy does not know \
+             that context"
+        }
         (Layer::Mounts, Errno::ISDIR) => "a directory stands where a file is to be mounted",
         (Layer::Mounts | Layer::Rootfs | Layer::Overlay, Errno::STALE) => {
             "it changed between the check and the start; if nobody meddled, try again"

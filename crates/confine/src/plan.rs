@@ -256,7 +256,7 @@ pub enum Op {
     Personality { persona: u32 },
     Affinity { cpus: CpuSet, list: String },
     Apparmor { command: CString },
-    Selinux { label: CString },
+    Selinux { label: CString, keyring: bool },
     StdioOwner { uid: u32 },
     NetDevices(Vec<net_devices::Device>),
 }

@@ -543,7 +543,8 @@ fn program_error(plan: &Plan, step: &Step, errno: Errno) -> StartError {
                      the execute permission, or lies on a mount that is noexec"
                 }
                 false => {
-                    "it or its interpreter lacks the execute permission, or lies on a mount that is noexec"
+                    "it or its interpreter lacks the execute permission, lies on a mount that is noexec, or is refused by a \
+                     policy of the machine's (IMA, AppArmor, SELinux)"
                 }
             },
         ),

@@ -215,7 +215,10 @@ impl fmt::Display for Op {
             Op::Personality { .. } => write!(f, "personality LINUX"),
             Op::Affinity { list, .. } => write!(f, "processors {list}"),
             Op::Apparmor { command } => write!(f, "AppArmor profile for the program: {}", text(command)),
-            Op::Selinux { label } => write!(f, "SELinux context for the program: {}", text(label)),
+            Op::Selinux { label, keyring } => {
+                let keyring = if *keyring { " and its keyring" } else { "" };
+                write!(f, "SELinux context for the program{keyring}: {}", text(label))
+            }
             Op::NetDevices(devices) => {
                 let named = |d: &Device| match d.outside == d.inside {
                     true => d.outside.clone(),
@@ -324,6 +327,8 @@ impl fmt::Display for AsWritten {
                 None => key.to_string_lossy().into_owned(),
             }));
             words.extend(new.copy_up.then(|| "tmpcopyup".to_string()));
+            let context = new.root_context.as_ref();
+            words.extend(context.map(|c| format!("context of its root: {}", c.to_string_lossy())));
         };
         match &self.thing {
             Thing::New(new) | Thing::Cgroups { new, .. } => {

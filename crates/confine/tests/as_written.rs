@@ -334,13 +334,17 @@ fn labels_are_the_programs_and_those_of_new_file_systems() {
     let mut spec = with("process/apparmorProfile", json!("docker-default"));
     spec["process"]["selinuxLabel"] = json!("u:r:t:s0:c1,c2");
     spec["linux"]["mountLabel"] = json!("u:o:f:s0:c1,c2");
-    let tmpfs = json!({"destination": "/t", "type": "tmpfs", "source": "t"});
-    spec["mounts"].as_array_mut().unwrap().push(tmpfs);
+    for (at, typ) in [("/t", "tmpfs"), ("/q", "mqueue"), ("/g", "cgroup2")] {
+        let mount = json!({"destination": at, "type": typ, "source": "t"});
+        spec["mounts"].as_array_mut().unwrap().push(mount);
+    }
     for (field, words) in [
         ("process.apparmorProfile", "AppArmor profile for the program: exec docker-default"),
-        ("process.selinuxLabel", "SELinux context for the program: u:r:t:s0:c1,c2"),
+        ("process.selinuxLabel", "SELinux context for the program and its keyring: u:r:t:s0:c1,c2"),
         ("mounts[0]", "mount proc at /proc ()"),
         ("mounts[1]", "mount tmpfs at /t (context=u:o:f:s0:c1,c2)"),
+        ("mounts[2]", "mount mqueue at /q (context of its root: u:o:f:s0:c1,c2)"),
+        ("mounts[3]", "mount cgroup2 at /g ()"),
     ] {
         assert_eq!(does(spec.clone(), field), [words]);
     }

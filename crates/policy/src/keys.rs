@@ -126,7 +126,7 @@ pub const KEYS: &[Key] = &[
         "which bytes may become code: enforce: those of the root alone",
     ),
     key("lsm.apparmor", Word, &["apparmor"], "the AppArmor profile that the program runs under"),
-    key("lsm.selinux", Word, &["apparmor"], "the SELinux context that the program runs in"),
+    key("lsm.selinux", Word, &["selinux"], "the SELinux context that the program runs in"),
     key(
         "namespaces.user",
         OneOf(&["auto", "range", "host"]),

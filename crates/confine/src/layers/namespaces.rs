@@ -78,6 +78,12 @@ pub(crate) fn is_private(spec: &Spec, kind: LinuxNamespaceType) -> bool {
     all.into_iter().flatten().any(|n| n.typ() == kind)
 }
 
+/// Whether the container has a new namespace of this kind, which nobody else is in.
+pub(crate) fn is_made(spec: &Spec, kind: LinuxNamespaceType) -> bool {
+    let all = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
+    all.into_iter().flatten().any(|n| n.typ() == kind && n.path().is_none())
+}
+
 /// The flags for `clone3`. Two are not among them: the time namespace, whose offsets must be written before anything
 /// enters it (the child unshares it and enters on exec), and the network namespace, which is made beside.
 pub(crate) fn clone_flags(spec: &Spec) -> Result<u64, SpecError> {

@@ -106,6 +106,8 @@ pub struct New {
     pub copy_up: bool,
     /// A procfs of the pid namespace that is entered by path, and that this process is not in yet.
     pub of_joined: bool,
+    /// The SELinux context of its root alone: the kernel made the file system with the namespace, and takes no `context`.
+    pub root_context: Option<CString>,
 }
 
 /// Why the parent has to make a mount.
@@ -248,7 +250,7 @@ fn plan_one(
         if typ == "proc" && ext.proc_pid_only && !written.has("subset") {
             written.params.push((c"subset".into(), Some(c"pid".into())));
         }
-        label(spec, typ, &mut written)?;
+        let root_context = label(spec, typ, &mut written)?;
         let shown = mount.source().as_ref().map_or(typ.as_bytes(), |s| s.as_os_str().as_bytes());
         let new = New {
             fstype: text("type", typ.as_bytes())?,
@@ -256,6 +258,7 @@ fn plan_one(
             mode_of_target: typ == "tmpfs" && !written.has("mode"),
             copy_up: written.copy_up,
             of_joined: typ == "proc" && draft.pid_last,
+            root_context,
             params: parameters(&mut written),
         };
         match typ {
@@ -293,15 +296,23 @@ fn parameters(written: &mut Written) -> Vec<(CString, Option<CString>)> {
     flags.chain(std::mem::take(&mut written.params)).collect()
 }
 
-/// `linux.mountLabel`: the SELinux context of everything in a new file system.
-fn label(spec: &Spec, typ: &str, written: &mut Written) -> Result<(), SpecError> {
+/// `linux.mountLabel`: the SELinux context of everything in a new file system, or what is returned of its root alone.
+fn label(spec: &Spec, typ: &str, written: &mut Written) -> Result<Option<CString>, SpecError> {
     let label = spec.linux().as_ref().and_then(|l| l.mount_label().as_deref()).filter(|l| !l.is_empty());
-    // procfs and sysfs have contexts of their own.
-    if let Some(label) = label.filter(|_| !matches!(typ, "proc" | "sysfs") && !written.has("context")) {
-        let label = SpecError::c_string(Layer::Mounts, "linux.mountLabel", label)?;
-        written.params.push((c"context".into(), Some(label)));
+    let Some(label) = label.filter(|_| !written.has("context")) else { return Ok(None) };
+    let label = SpecError::c_string(Layer::Mounts, "linux.mountLabel", label)?;
+    match typ {
+        // They have contexts of their own, and are one file system for many mounts.
+        "proc" | "sysfs" | "cgroup2" => Ok(None),
+        // Version 1 has a RAM directory around its hierarchies.
+        "cgroup" => Ok(Some(label)),
+        // What other containers use as well keeps the context that it has.
+        "mqueue" => Ok(Some(label).filter(|_| namespaces::is_made(spec, LinuxNamespaceType::Ipc))),
+        _ => {
+            written.params.push((c"context".into(), Some(label)));
+            Ok(None)
+        }
     }
-    Ok(())
 }
 
 /// The id map that a mount asks for.
@@ -431,6 +442,12 @@ pub(super) fn new_file_system(
     )?;
     if let (true, Some(covered)) = (new.copy_up, &covered) {
         copy_up::copy(covered.as_fd(), mount.as_fd())?;
+    }
+    if let Some(context) = new.root_context.as_deref().filter(|_| fstype == c"mqueue") {
+        // The descriptor of a mount is O_PATH, which can't change attributes.
+        let root = resolve::no_symlinks(&mount, c".", OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::fsetxattr(&root, c"security.selinux", context.to_bytes_with_nul(), flags)?;
     }
     Ok(mount)
 }

@@ -44,7 +44,7 @@ pub(super) fn mount(
     let machine = rustix::fs::statfs(c"/sys/fs/cgroup").map(|s| s.f_type);
     match v2 || machine == Ok(V2) {
         true => version_2(ctx, step, new, own_namespace, target),
-        false => version_1(ctx, step, own_namespace, target),
+        false => version_1(ctx, step, new, own_namespace, target),
     }
 }
 
@@ -75,6 +75,7 @@ fn version_2(
 fn version_1(
     ctx: &mut Context<'_>,
     step: &AsWritten,
+    new: &New,
     own_namespace: bool,
     target: &OwnedFd,
 ) -> Result<(), Errno> {
@@ -82,6 +83,9 @@ fn version_1(
     rustix::mount::fsconfig_set_string(fs.as_fd(), c"source", c"cgroup")?;
     rustix::mount::fsconfig_set_string(fs.as_fd(), c"size", c"1m")?;
     rustix::mount::fsconfig_set_string(fs.as_fd(), c"mode", c"0755")?;
+    if let Some(context) = &new.root_context {
+        rustix::mount::fsconfig_set_string(fs.as_fd(), c"context", context.as_c_str())?;
+    }
     rustix::mount::fsconfig_create(fs.as_fd())?;
     let top = rustix::mount::fsmount(
         fs.as_fd(),
