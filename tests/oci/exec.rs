@@ -111,6 +111,7 @@ fn a_joining_process_has_what_a_fork_would_undo() {
     // As the kernel has it: it looks when the ids are changed, before this process counts.
     exec("rlimits", limits(1), "echo three").go().exits(255).complains("temporarily unavailable");
     world.donjon(&["delete", "--force", "c1"]).go().succeeds();
-    (first.finish(10), second.finish(10));
+    first.finish(10);
+    second.finish(10);
     world.assert_nothing_left("what a fork would undo");
 }
