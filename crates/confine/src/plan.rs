@@ -405,7 +405,7 @@ impl Plan {
         let counted = cgroup.as_ref().is_some_and(|group| group.limits.pids.is_some());
         limits::plan_rlimits(process, &ext, u64::from(guarded) + u64::from(counted), &mut draft)?;
         apparmor::plan(process, &mut draft)?;
-        selinux::plan(process, &mut draft)?;
+        selinux::plan(process, true, &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, false, &mut draft)?;
@@ -451,7 +451,7 @@ impl Plan {
         let more = u64::from(id_maps == IdMaps::Own) + u64::from(host.cgroups.counts_processes());
         limits::plan_rlimits(process, &ext, more, &mut draft)?;
         apparmor::plan(process, &mut draft)?;
-        selinux::plan(process, &mut draft)?;
+        selinux::plan(process, true, &mut draft)?;
         keyring::plan(&mut draft);
         descriptors::plan_stdio(process, &mut draft);
         Self::plan_process(spec, &ext, process, host, &id_maps, true, &mut draft)?;
