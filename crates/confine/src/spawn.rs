@@ -39,6 +39,8 @@ pub struct Confined {
     guard: Option<Guard>,
     /// The process that makes the network namespace and then ends.
     maker: Option<Guard>,
+    /// Where the seccomp listener goes at once: to somebody who answers the calls of the start itself.
+    observer: Option<OwnedFd>,
 }
 
 /// The process that made the network namespace and then watches whether its maker lives: when its holder was
@@ -67,6 +69,8 @@ pub struct Handover {
     pub console: Option<OwnedFd>,
     /// What the policy names and is not in the container.
     pub passed_over: Vec<PassedOver>,
+    /// The listener went to an observer: [`Confined::observe`].
+    pub observed: bool,
 }
 
 /// A path of the policy's lists of files that grants nothing in this container.
@@ -167,7 +171,7 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
     .map_err(clone_error)?;
     drop(ctx);
     drop(theirs);
-    let mut confined = Confined { pid, pidfd, channel: ours, guard: None, maker: None };
+    let mut confined = Confined { pid, pidfd, channel: ours, guard: None, maker: None, observer: None };
     if plan.has_forerunner() {
         confined.follow_forerunner(plan)?;
     }
@@ -195,7 +199,7 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
         Some((maker, false)) => (None, Some(maker)),
         None => (None, None),
     };
-    let mut confined = Confined { pid, pidfd, channel: ours, guard, maker };
+    let mut confined = Confined { pid, pidfd, channel: ours, guard, maker, observer: None };
     if plan.needs_parent() || prepare.is_some() {
         let ready = match &plan.id_maps {
             IdMaps::Parent { uids, gids } => idmap::write(pid, uids, gids),
@@ -233,7 +237,7 @@ impl Confined {
 
     /// A container's process that waits for `start`, with a connection to the socket that it listens on.
     pub fn waiting(pid: Pid, pidfd: OwnedFd, connection: OwnedFd) -> Self {
-        Self { pid, pidfd, channel: connection, guard: None, maker: None }
+        Self { pid, pidfd, channel: connection, guard: None, maker: None, observer: None }
     }
 
     /// Lets such a process go, and waits until its program runs. After an error it has ended.
@@ -270,8 +274,18 @@ impl Confined {
             };
             match kind {
                 message::CONSOLE => handover.console = fd,
-                message::LISTENER => handover.listener = fd,
                 message::PASSED_OVER => handover.passed_over.extend(plan.passed_over(step, number)),
+                message::LISTENER => {
+                    match self.tell_observer(fd.as_ref()) {
+                        // Held by the observer alone: if that ends, the calls fail instead of waiting for ever.
+                        Ok(true) => handover.observed = true,
+                        Ok(false) => handover.listener = fd,
+                        Err(error) => {
+                            self.kill_and_reap();
+                            return Err(error);
+                        }
+                    }
+                }
                 message::CREATED => {
                     self.reap_maker();
                     return Ok(handover);
@@ -306,6 +320,19 @@ impl Confined {
                 }
             }
         }
+    }
+
+    /// The listener goes to whoever holds the other end of `channel` as soon as there is one, with the process's id: what the process does from its filter on waits for answers.
+    pub fn observe(&mut self, channel: OwnedFd) {
+        self.observer = Some(channel);
+    }
+
+    fn tell_observer(&mut self, listener: Option<&OwnedFd>) -> Result<bool, StartError> {
+        let (Some(channel), Some(listener)) = (self.observer.take(), listener) else { return Ok(false) };
+        let pid = self.pid.as_raw_nonzero().get();
+        channel::send(channel.as_fd(), message::LISTENER, 0, pid, Some(listener.as_fd()))
+            .map(|()| true)
+            .map_err(|e| StartError::new(Layer::Seccomp, "hand the listener to the observer", e))
     }
 
     fn go_with_states(&self, states: &[OwnedFd]) -> Result<(), StartError> {
@@ -495,7 +522,7 @@ impl Handover {
     /// Whether something that the plan hands over has not come: then the program never ran.
     fn is_incomplete(&self, plan: &Plan) -> bool {
         let listener = plan.steps().iter().any(|s| matches!(&s.op, Op::Seccomp(program) if program.listener));
-        listener && self.listener.is_none() && crate::hooks::protects("seccomp")
+        listener && self.listener.is_none() && !self.observed && crate::hooks::protects("seccomp")
     }
 }
 

@@ -1,54 +1,97 @@
-//! An interpreter of classic BPF and a plain reading of a profile, for the tests: the compiler is right when both say
-//! the same about every call (R14).
+//! An interpreter of classic BPF: what a filter says of one call. The learner and the complain mode ask it what a policy
+//! would have said of a call that they see, and the tests what the compiler made of a profile (R14).
 
-use donjon_sys::seccomp::SockFilter;
+#[cfg(test)]
 use oci_spec::runtime::{
     LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompOperator as Op,
 };
+use rustix::io::Errno;
+
+use donjon_sys::seccomp::SockFilter;
+
+use super::compile::{RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, RET_NOTIFY};
 
 /// What the kernel passes to a filter.
 #[derive(Debug, Clone, Copy)]
 pub struct Data {
+    /// The call's number.
     pub nr: u32,
+    /// `AUDIT_ARCH_*`.
     pub arch: u32,
+    /// Its arguments.
     pub args: [u64; 6],
 }
 
 impl Data {
-    fn word(&self, offset: u32) -> u32 {
+    /// `None`: no such place, or one that no filter of donjon's looks at (the instruction pointer).
+    fn word(&self, offset: u32) -> Option<u32> {
         match offset {
-            0 => self.nr,
-            4 => self.arch,
+            0 => Some(self.nr),
+            4 => Some(self.arch),
             16..=63 => {
-                let arg = self.args[((offset - 16) / 8) as usize];
-                if offset.is_multiple_of(8) { arg as u32 } else { (arg >> 32) as u32 }
+                let arg = *self.args.get(((offset - 16) / 8) as usize)?;
+                Some(if offset.is_multiple_of(8) { arg as u32 } else { (arg >> 32) as u32 })
             }
-            _ => panic!("load of offset {offset}"),
+            _ => None,
         }
     }
 }
 
-/// Runs the filter; returns its value and how many instructions that took.
+/// What a filter says of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It happens.
+    Allow,
+    /// It returns 0 and has no effect.
+    Pretend,
+    /// It fails with this.
+    Errno(Errno),
+    /// A listener is asked.
+    Report,
+    /// Anything else ends the process.
+    Kill,
+}
+
+/// Asks a filter about a call.
+pub fn verdict(filter: &[SockFilter], data: &Data) -> Verdict {
+    match run(filter, data).0 {
+        RET_ALLOW | RET_LOG => Verdict::Allow,
+        RET_NOTIFY => Verdict::Report,
+        RET_ERRNO => Verdict::Pretend,
+        // The kernel takes a larger number for this one.
+        other if other & 0xffff_0000 == RET_ERRNO => {
+            Verdict::Errno(Errno::from_raw_os_error((other & 0xffff).min(4095) as i32))
+        }
+        _ => Verdict::Kill,
+    }
+}
+
+/// Runs the filter; returns its value and how many instructions that took. What the compiler does not write, and a way
+/// out of the program's end, ends the process as far as this is concerned.
 pub fn run(filter: &[SockFilter], data: &Data) -> (u32, usize) {
     let (mut pc, mut a, mut steps) = (0usize, 0u32, 0usize);
-    loop {
-        let i = filter[pc];
+    while let Some(i) = filter.get(pc) {
         steps += 1;
         pc += 1;
         let mut jump = |holds: bool| pc += usize::from(if holds { i.jt } else { i.jf });
         match i.code {
-            0x20 => a = data.word(i.k),
+            0x20 => match data.word(i.k) {
+                Some(word) => a = word,
+                None => break,
+            },
             0x15 => jump(a == i.k),
             0x25 => jump(a > i.k),
             0x35 => jump(a >= i.k),
             0x05 => pc += i.k as usize,
             0x54 => a &= i.k,
             0x06 => return (i.k, steps),
-            other => panic!("instruction {other:#x}"),
+            _ => break,
         }
     }
+    (RET_KILL_PROCESS, steps)
 }
 
+#[cfg(test)]
 fn holds(arg: &LinuxSeccompArg, args: &[u64; 6]) -> bool {
     let v = args[arg.index()];
     match arg.op() {
@@ -62,6 +105,7 @@ fn holds(arg: &LinuxSeccompArg, args: &[u64; 6]) -> bool {
     }
 }
 
+#[cfg(test)]
 fn value(action: Action, errno: Option<u32>) -> u32 {
     match action {
         Action::ScmpActAllow => 0x7fff_0000,
@@ -76,6 +120,7 @@ fn value(action: Action, errno: Option<u32>) -> u32 {
 }
 
 /// What the profile says, read rule by rule.
+#[cfg(test)]
 pub fn expected(profile: &LinuxSeccomp, data: &Data) -> u32 {
     if data.arch != super::AUDIT_ARCH {
         return 0x8000_0000;
