@@ -146,6 +146,7 @@ pub fn exec(
         crowd: None,
         guard,
         audit: None,
+        observer: None,
     };
     let ended = warden.watch();
     settings.restore();
