@@ -6,6 +6,7 @@ mod explain;
 mod flags;
 mod host;
 mod inside;
+mod learn;
 mod life;
 mod limits;
 mod mounts;

@@ -498,6 +498,24 @@ impl Plan {
         Ok(())
     }
 
+    /// Puts a filter that reports every call that matters in the place of the container's own, which is returned for
+    /// the answers. `None`: there is no filter.
+    pub fn observe(&mut self) -> Result<Option<seccomp::Program>, SpecError> {
+        for step in &mut self.steps {
+            if let Op::Seccomp(own) = &mut step.op {
+                let reporting = seccomp::observe::program(own)
+                    .map_err(|e| SpecError::new(Layer::Seccomp, "linux.seccomp", e.to_string()))?;
+                return Ok(Some(std::mem::replace(own, reporting)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The paths that are tried for the program, in order.
+    pub fn candidates(&self) -> &[CString] {
+        &self.program.candidates
+    }
+
     /// The steps in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps

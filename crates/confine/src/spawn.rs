@@ -47,6 +47,8 @@ pub struct Confined {
     classes: Vec<String>,
     /// It is the child of the one that was cloned first, in a pid namespace of others.
     followed: bool,
+    /// Where the seccomp listener goes at once: to somebody who answers the calls of the start itself.
+    observer: Option<OwnedFd>,
 }
 
 /// The process that made the network namespace and then watches whether its maker lives: when its holder was
@@ -75,6 +77,8 @@ pub struct Handover {
     pub console: Option<OwnedFd>,
     /// What the policy names and is not in the container.
     pub passed_over: Vec<PassedOver>,
+    /// The listener went to an observer: [`Confined::observe`].
+    pub observed: bool,
 }
 
 /// A path of the policy's lists of files that grants nothing in this container.
@@ -226,7 +230,16 @@ pub fn spawn(plan: &Plan, given: Given<'_>) -> Result<Confined, StartError> {
 
 impl Confined {
     fn new(pid: Pid, pidfd: OwnedFd, channel: OwnedFd) -> Self {
-        Self { pid, pidfd, channel, guard: None, maker: None, classes: Vec::new(), followed: false }
+        Self {
+            pid,
+            pidfd,
+            channel,
+            guard: None,
+            maker: None,
+            classes: Vec::new(),
+            followed: false,
+            observer: None,
+        }
     }
 
     fn go(&self) -> Result<(), StartError> {
@@ -303,9 +316,20 @@ impl Confined {
                     return Err(self.misled());
                 }
                 message::CONSOLE => handover.console = fd,
-                message::LISTENER if handover.listener.is_none() => handover.listener = fd,
-                message::LISTENER => {}
                 message::PASSED_OVER => handover.passed_over.extend(plan.passed_over(step, number)),
+                // The first is donjon's own, from before anybody else could speak.
+                message::LISTENER if handover.observed || handover.listener.is_some() => {}
+                message::LISTENER => {
+                    match self.tell_observer(fd.as_ref()) {
+                        // Held by the observer alone: if that ends, the calls fail instead of waiting for ever.
+                        Ok(true) => handover.observed = true,
+                        Ok(false) => handover.listener = fd,
+                        Err(error) => {
+                            self.kill_and_reap();
+                            return Err(error);
+                        }
+                    }
+                }
                 message::CREATED => {
                     self.reap_maker();
                     return Ok(handover);
@@ -370,6 +394,20 @@ impl Confined {
             0 => Ok(None),
             _ => channel::receive(self.channel.as_fd()),
         }
+    }
+
+    /// The listener goes to whoever holds the other end of `channel` as soon as there is one, with the process's id: what
+    /// the process does from its filter on waits for answers.
+    pub fn observe(&mut self, channel: OwnedFd) {
+        self.observer = Some(channel);
+    }
+
+    fn tell_observer(&mut self, listener: Option<&OwnedFd>) -> Result<bool, StartError> {
+        let (Some(channel), Some(listener)) = (self.observer.take(), listener) else { return Ok(false) };
+        let pid = self.pid.as_raw_nonzero().get();
+        channel::send(channel.as_fd(), message::LISTENER, 0, pid, Some(listener.as_fd()))
+            .map(|()| true)
+            .map_err(|e| StartError::new(Layer::Seccomp, "hand the listener to the observer", e))
     }
 
     fn go_with_states(&self, states: &[OwnedFd]) -> Result<(), StartError> {
@@ -565,7 +603,7 @@ impl Handover {
     /// Whether something that the plan hands over has not come: then the program never ran.
     fn is_incomplete(&self, plan: &Plan) -> bool {
         let listener = plan.steps().iter().any(|s| matches!(&s.op, Op::Seccomp(program) if program.listener));
-        listener && self.listener.is_none() && crate::hooks::protects("seccomp")
+        listener && self.listener.is_none() && !self.observed && crate::hooks::protects("seccomp")
     }
 }
 

@@ -30,6 +30,13 @@ impl Child {
         self.1
     }
 
+    /// Its listener is handed to an observer as soon as there is one.
+    pub fn observe(&mut self, channel: OwnedFd) {
+        if let Some(confined) = &mut self.0 {
+            confined.observe(channel);
+        }
+    }
+
     /// Waits until the program runs. After an error the process is gone.
     pub fn started(&mut self, plan: &Plan) -> Result<Handover, StartError> {
         let Some(confined) = &mut self.0 else { return Ok(Handover::default()) };

@@ -152,6 +152,7 @@ pub fn exec(
         crowd: None,
         guard,
         audit,
+        observer: None,
     };
     let ended = warden.watch();
     settings.restore();

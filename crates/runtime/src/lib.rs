@@ -16,6 +16,7 @@ pub mod container;
 pub mod events;
 pub mod exec;
 pub mod in_force;
+pub mod learn;
 pub mod life;
 pub mod log;
 pub mod names;

@@ -25,6 +25,7 @@ use crate::audit::{Audit, Subject};
 use crate::child::Child;
 use crate::container::{Container, write_all};
 use crate::events::Recorder;
+use crate::learn::recorder::{Observation, Recorder as Observer};
 use crate::names::Id;
 use crate::process::{Identity, open_status, read_all};
 use crate::state::{State, now};
@@ -124,6 +125,8 @@ pub struct Launch {
     pub cidfile: Option<PathBuf>,
     /// A file for the pid of the first process (`--pidfile`).
     pub pidfile: Option<PathBuf>,
+    /// What the program does is written down: `donjon learn`.
+    pub observation: Option<Observation>,
 }
 
 /// A foreground container that has ended.
@@ -391,7 +394,7 @@ impl Drop for MadeGroups {
 
 impl Start<'_> {
     fn run(self, launch: Launch) -> Result<Started, RunError> {
-        let Launch { spec, plan, host, image, interactive, auto_remove, stop_signal, .. } = launch;
+        let Launch { spec, mut plan, host, image, interactive, auto_remove, stop_signal, .. } = launch;
         let terminal = plan.has_terminal();
         let mut streams = Streams::open(self.container, self.detached, terminal, interactive)
             .map_err(RunError::io("warden: open the container's standard streams"))?;
@@ -403,10 +406,15 @@ impl Start<'_> {
             None => Groups::default(),
         };
         let made = MadeGroups(Some(groups));
+        let observed = launch.observation.map(|observation| observe(observation, &mut plan)).transpose()?;
+        let (observer, channel) = observed.unzip();
         let mut child = Child::spawn(&plan, &streams, made.get())?;
         streams.close_ends();
         // Nor does planning count as memory of what comes now. The child works meanwhile: it costs the start no time.
         let_go_of_code();
+        if let Some(channel) = channel {
+            child.observe(channel);
+        }
         // The child makes its mounts now, and whoever works beside it takes its processor away: only what has to be
         // done before the program runs is done here.
         let status = open_status(child.pid()).ok();
@@ -473,9 +481,23 @@ impl Start<'_> {
             audit: audit.map(|audit| audit.of(pid)),
             guard,
             crowd: most.map(|most| Crowd::new(pid, most)),
+            observer,
         };
         Ok(Started { warden, state, pid, groups: made.keep() })
     }
+}
+
+/// Puts a reporting filter into the plan, and forks the recorder that answers it.
+fn observe(observation: Observation, plan: &mut Plan) -> Result<(Observer, OwnedFd), RunError> {
+    let own = plan.observe().map_err(|error| RunError::Reported {
+        message: error.to_string(),
+        hint: None,
+        code: 125,
+    })?;
+    let Some(own) = own else {
+        return Err(RunError::io("learn: observe a container without a filter")(Errno::OPNOTSUPP));
+    };
+    Observer::fork(observation, &own, plan.candidates()).map_err(RunError::io("learn: start the recorder"))
 }
 
 fn command(spec: &Spec) -> Vec<String> {

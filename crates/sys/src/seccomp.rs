@@ -103,6 +103,16 @@ struct Answer {
 const IOCTL_RECV: libc::c_ulong = 0xc050_2100;
 const IOCTL_SEND: libc::c_ulong = 0xc018_2101;
 const IOCTL_ID_VALID: libc::c_ulong = 0x4008_2102;
+const IOCTL_SET_FLAGS: libc::c_ulong = 0x4008_2104;
+
+/// Asks the kernel to run the listener and the process that waits for it on one processor, as the one always waits for
+/// the other: a third to a half of a notification's time. `EINVAL`: before Linux 6.6.
+pub fn wake_on_one_processor(listener: BorrowedFd<'_>) -> Result<(), Errno> {
+    const SYNC_WAKE_UP: libc::c_ulong = 1;
+    // SAFETY: the ioctl takes a number.
+    check(libc::c_long::from(unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_SET_FLAGS, SYNC_WAKE_UP) }))?;
+    Ok(())
+}
 
 /// Takes the next notification. Blocks when there is none; `ENOENT`: its caller has died meanwhile.
 pub fn receive(listener: BorrowedFd<'_>) -> Result<Notification, Errno> {

@@ -7,6 +7,7 @@ mod definitions;
 mod events;
 mod explain;
 pub mod globals;
+mod learn;
 pub mod oci;
 pub mod policy;
 mod run;
@@ -25,6 +26,7 @@ use crate::commands::explain::What;
 use crate::commands::{Failure, Format};
 use globals::Globals;
 
+pub use learn::LearnArgs;
 pub use run::RunArgs;
 pub use setup::SetupArgs;
 
@@ -56,6 +58,7 @@ pub enum Invocation {
     Doctor { format: Format },
     Explain { container: Option<String>, what: What, format: Format },
     Trace(Box<RunArgs>),
+    Learn(Box<LearnArgs>),
     Oci(oci::Oci),
     Verify { names: Vec<String>, head: Option<Digest>, format: Format },
     Setup(SetupArgs),
@@ -97,7 +100,7 @@ pub struct ExecArgs {
 }
 
 /// Every command with its one line, in the order of the help text.
-const COMMANDS: [(&str, &str); 30] = [
+const COMMANDS: [(&str, &str); 31] = [
     ("run", "Run a program in a new container"),
     ("exec", "Run a further program in a running container"),
     ("ps", "List containers"),
@@ -109,6 +112,7 @@ const COMMANDS: [(&str, &str); 30] = [
     ("inspect", "Print all that is known of containers, as JSON"),
     ("stats", "Show what containers use"),
     ("top", "List the processes of a container"),
+    ("learn", "Run a program, and write a policy of what it does"),
     ("explain", "Tell what was refused, why, and what would allow it"),
     ("policy", "Check, show and compare policies, and read back what holds a container"),
     ("doctor", "Tell what this kernel, user and distribution can do, and how to fix what they can't"),
@@ -191,6 +195,7 @@ fn parse_command(
     let invocation = match *name {
         "run" if oci::run_is_meant(&globals, &words) => oci::parse(name, named(name, about), words)?,
         "run" => Invocation::Run(Box::new(run::parse(named(name, about), words)?)),
+        "learn" => Invocation::Learn(Box::new(learn::parse(named(name, about), words)?)),
         "explain" => explain::parse(named(name, about), words)?,
         "events" if events::verify_is_meant(&globals, &words) => events::parse(words)?,
         name if oci::is_command(name) => oci::parse(name, named(name, about), words)?,

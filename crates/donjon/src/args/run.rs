@@ -224,8 +224,8 @@ const OPTIONS: &[(&str, &[Definition])] = &[
     ("Options", &[Definition::flag("plan", None, "Print every step of the start and do nothing")]),
 ];
 
-/// The command's definition with the options that `wanted` wants.
-fn definition(command: Command, wanted: &dyn Fn(&Definition) -> bool) -> Command {
+/// The command's definition with the options that `wanted` wants, those of `more` among them.
+fn definition(command: Command, more: &[Definition], wanted: &dyn Fn(&Definition) -> bool) -> Command {
     let mut command = command
         .override_usage("donjon run [OPTION...] IMAGE [--] [COMMAND [ARGUMENT...]]")
         .after_help(
@@ -234,6 +234,9 @@ fn definition(command: Command, wanted: &dyn Fn(&Definition) -> bool) -> Command
              would allow it.\nExit status: the program's own; 128+N when signal N ended it; 125 donjon failed; 126 not \
              executable; 127 not found.",
         );
+    for option in more.iter().filter(|option| wanted(option)) {
+        command = command.arg(option.arg());
+    }
     for (heading, options) in OPTIONS {
         command = command.next_help_heading(*heading);
         for option in options.iter().filter(|option| wanted(option)) {
@@ -255,11 +258,27 @@ fn definition(command: Command, wanted: &dyn Fn(&Definition) -> bool) -> Command
 
 /// All arguments.
 pub fn define(command: Command) -> Command {
-    definition(command, &|_| true)
+    define_with(command, &[])
+}
+
+/// All arguments, with those of a command that runs as `run` does.
+pub fn define_with(command: Command, more: &[Definition]) -> Command {
+    definition(command, more, &|_| true)
 }
 
 /// Reads the words after the command's name; the first word is that name.
 pub fn parse(command: Command, given_words: Vec<OsString>) -> Result<RunArgs, Stop> {
+    parse_with(command, given_words, &[], |command| command).map(|(args, _)| args)
+}
+
+/// The same for a command with further options, whose values are left, and texts of its own.
+pub fn parse_with(
+    command: Command,
+    given_words: Vec<OsString>,
+    more: &[Definition],
+    texts: impl Fn(Command) -> Command,
+) -> Result<(RunArgs, Given), Stop> {
+    let definition = |command, wanted: &dyn Fn(&Definition) -> bool| texts(definition(command, more, wanted));
     // Most command lines use few of the sixty options, and each that is defined costs a start its time: at first only
     // those are that may be meant. What can't be read then is read again with all of them, for the message.
     let few = definition(command.clone(), &|option| option.may_be_meant(&given_words));
@@ -296,7 +315,7 @@ pub fn parse(command: Command, given_words: Vec<OsString>) -> Result<RunArgs, St
         return Err(Stop::Wrong(Failure::new(format!("run: {word:?} holds a NUL byte"))));
     }
     let (flags, keep_id) = policy(&mut given)?;
-    Ok(RunArgs {
+    let args = RunArgs {
         flags,
         preset: given.one("preset"),
         files: given.many("policy").into_iter().map(PathBuf::from).collect(),
@@ -312,7 +331,8 @@ pub fn parse(command: Command, given_words: Vec<OsString>) -> Result<RunArgs, St
         keep_id,
         plan: given.has("plan"),
         format: given.format(),
-    })
+    };
+    Ok((args, given))
 }
 
 /// What the flags say, as a layer of policy, and whether `--userns keep-id` was among them.

@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-use super::{COMMANDS, containers, explain, named, oci, policy, program, run, setup};
+use super::{COMMANDS, containers, explain, learn, named, oci, policy, program, run, setup};
 
 /// donjon with all its commands and all their arguments.
 pub fn definition() -> Command {
@@ -10,6 +10,7 @@ pub fn definition() -> Command {
         let command = named(name, about);
         whole.subcommand(match *name {
             "run" => run::define(command),
+            "learn" => learn::define(command),
             "explain" => explain::define(command),
             "setup" => setup::define(command),
             "policy" => policy::define(command),

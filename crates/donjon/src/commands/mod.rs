@@ -6,6 +6,7 @@ pub mod exec;
 pub mod explain;
 mod failure;
 mod inspect;
+mod learn;
 mod lifecycle;
 mod logs;
 mod oci;
@@ -72,6 +73,7 @@ fn all_others(invocation: Invocation, globals: Globals) -> Result<u8, Failure> {
                 ))),
             };
         }
+        Invocation::Learn(args) => return learn::run(*args, root.as_deref()),
         Invocation::Trace(args) => return explain::trace::run(*args, root.as_deref()),
         Invocation::OciPs { id, format, options } => {
             return oci::processes::run(&id, format, &options, &globals);

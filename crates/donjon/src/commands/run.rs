@@ -11,6 +11,7 @@ use donjon_policy::model::UserNamespace;
 use donjon_policy::{Caller, Identity, Policy, PolicyError, Request, RootTree, Stack, to_spec};
 use donjon_runtime::Store;
 use donjon_runtime::container::Container;
+use donjon_runtime::learn::recorder::Observation;
 use donjon_runtime::names::Id;
 use donjon_runtime::ranges;
 use donjon_runtime::start::{self, Launch};
@@ -21,6 +22,15 @@ use crate::args::RunArgs;
 
 /// Runs a program in a new container and returns donjon's exit status.
 pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
+    run_observed(args, root, None)
+}
+
+/// The same, with what the program does written down.
+pub fn run_observed(
+    args: RunArgs,
+    root: Option<&Path>,
+    observation: Option<Observation>,
+) -> Result<u8, Failure> {
     // Reading the command line is done.
     start::let_go_of_code();
     let host = crate::filters::host();
@@ -44,7 +54,8 @@ pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
         store.path().to_path_buf(),
         &Ranges::Of(&store, &container),
     )
-    .and_then(|spec| launch(&args, &policy, spec, host));
+    .and_then(|spec| launch(&args, &policy, spec, host))
+    .map(|launch| Launch { observation, ..launch });
     let launch = match prepared {
         Ok(launch) => launch,
         Err(failure) => {
@@ -269,6 +280,7 @@ fn launch(args: &RunArgs, policy: &Policy, spec: Spec, host: Host) -> Result<Lau
         time_limit: p.timeout.filter(|seconds| *seconds > 0).map(Duration::from_secs),
         cidfile: args.cidfile.clone(),
         pidfile: args.pidfile.clone(),
+        observation: None,
     })
 }
 

@@ -111,7 +111,7 @@ fn decide(call: &Notification, watched: Pid) -> Answer {
 }
 
 /// The errno's symbol, of those that a refusal is answered with.
-fn errno_name(errno: Errno) -> &'static str {
+pub fn errno_name(errno: Errno) -> &'static str {
     match errno {
         Errno::PERM => "EPERM",
         Errno::NOSYS => "ENOSYS",

@@ -28,6 +28,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::audit::Audit;
 use crate::events::{Closed, Event, Recorder, Refused};
+use crate::learn::recorder::Recorder as Observer;
 use crate::log::Stream;
 use crate::process::{send, send_to_init};
 use crate::state::{End, now};
@@ -103,6 +104,8 @@ pub struct Warden {
     pub audit: Option<Audit>,
     /// Ends the container if this process is killed; held until it has ended by itself.
     pub guard: Option<Guard>,
+    /// Answers the listener in the warden's place, and writes down what it sees.
+    pub observer: Option<Observer>,
 }
 
 /// The limits of a container's cgroups, and what tells that they were hit.
@@ -167,6 +170,7 @@ enum Source {
     Process,
     Signals,
     Listener,
+    Observer,
     Terminal(Side),
     Log(Stream),
 }
@@ -233,6 +237,13 @@ impl Warden {
                             self.listener = None;
                         }
                     }
+                    // It ends with the last program that could call. Otherwise nobody answers their calls any more.
+                    Source::Observer => {
+                        let finished = self.observer.take().is_some_and(|observer| observer.has_finished());
+                        if !finished && ended.is_none() {
+                            let _ = send(self.pidfd.as_fd(), Signal::KILL);
+                        }
+                    }
                     Source::Terminal(side) => {
                         if let Output::Terminal(proxy) = &mut self.output {
                             proxy.handle(side, flags);
@@ -276,6 +287,9 @@ impl Warden {
             audit.report(&mut self.recorder);
         }
         let log = self.recorder.finish();
+        if let Some(observer) = self.observer.take() {
+            observer.finish();
+        }
         let mut end = in_words(status, signal, ended_for);
         if timed_out {
             end.reason = Some("its time was up (--timeout)".to_string());
@@ -293,6 +307,7 @@ impl Warden {
         }
         interests.push((Source::Signals, self.signals.as_fd(), PollFlags::IN));
         interests.extend(self.listener.as_ref().map(|l| (Source::Listener, l.as_fd(), PollFlags::IN)));
+        interests.extend(self.observer.as_ref().map(|o| (Source::Observer, o.as_fd(), PollFlags::IN)));
         match &self.output {
             Output::Inherited => {}
             Output::Terminal(proxy) => {

@@ -1,22 +1,30 @@
-//! An interpreter of classic BPF: what a compiled filter answers to a call. The planner asks it what it may still do when
-//! the filter is in force. The tests ask it about every call, and a plain reading of the profile besides: the compiler is
-//! right when both say the same (R14).
+//! An interpreter of classic BPF: what a filter says of one call. The planner asks it what may still be done when the filter
+//! is in force, the learner what it would have said of a call that it sees, and the tests about every call, and a plain
+//! reading of the profile besides: the compiler is right when both say the same (R14).
 
-use donjon_sys::seccomp::SockFilter;
 #[cfg(test)]
 use oci_spec::runtime::{
     LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompOperator as Op,
 };
+use rustix::io::Errno;
+
+use donjon_sys::seccomp::SockFilter;
+
+use super::compile::{RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, RET_NOTIFY};
 
 /// What the kernel passes to a filter.
 #[derive(Debug, Clone, Copy)]
 pub struct Data {
+    /// The call's number.
     pub nr: u32,
+    /// `AUDIT_ARCH_*`.
     pub arch: u32,
+    /// Its arguments.
     pub args: [u64; 6],
 }
 
 impl Data {
+    /// `None`: no such place, or one that no filter of donjon's looks at (the instruction pointer).
     fn word(&self, offset: u32) -> Option<u32> {
         match offset {
             0 => Some(self.nr),
@@ -27,6 +35,36 @@ impl Data {
             }
             _ => None,
         }
+    }
+}
+
+/// What a filter says of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It happens.
+    Allow,
+    /// It returns 0 and has no effect.
+    Pretend,
+    /// It fails with this.
+    Errno(Errno),
+    /// A listener is asked.
+    Report,
+    /// Anything else ends the process.
+    Kill,
+}
+
+/// Asks a filter about a call.
+pub fn verdict(filter: &[SockFilter], data: &Data) -> Verdict {
+    // What the compiler does not write ends the process as far as this is concerned.
+    match run(filter, data).map_or(RET_KILL_PROCESS, |(value, _)| value) {
+        RET_ALLOW | RET_LOG => Verdict::Allow,
+        RET_NOTIFY => Verdict::Report,
+        RET_ERRNO => Verdict::Pretend,
+        // The kernel takes a larger number for this one.
+        other if other & 0xffff_0000 == RET_ERRNO => {
+            Verdict::Errno(Errno::from_raw_os_error((other & 0xffff).min(4095) as i32))
+        }
+        _ => Verdict::Kill,
     }
 }
 
@@ -54,10 +92,7 @@ pub fn run(filter: &[SockFilter], data: &Data) -> Option<(u32, usize)> {
 
 /// Whether the filter lets this call of this architecture through, alone or with a line in the log.
 pub fn lets(filter: &[SockFilter], nr: u32, args: [u64; 6]) -> bool {
-    const ALLOW: u32 = 0x7fff_0000;
-    const LOG: u32 = 0x7ffc_0000;
-    let data = Data { nr, arch: super::AUDIT_ARCH, args };
-    matches!(run(filter, &data), Some((ALLOW | LOG, _)))
+    verdict(filter, &Data { nr, arch: super::AUDIT_ARCH, args }) == Verdict::Allow
 }
 
 #[cfg(test)]

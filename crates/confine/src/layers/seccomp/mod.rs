@@ -12,8 +12,9 @@
 pub mod compile;
 pub mod foreign;
 pub(crate) mod install;
-pub(crate) mod interpret;
+pub mod interpret;
 pub mod notify;
+pub mod observe;
 pub mod policy;
 pub mod sets;
 pub mod supported;
