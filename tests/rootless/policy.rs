@@ -77,6 +77,10 @@ fn what_hide_names_is_not_there() {
     let held = world.shell(&words, script).go();
     held.says("root:").never_says("SEEN");
     world.shell(&words, script).without("masks").go().says("SEEN");
+    // A mask is never laid through a link.
+    let policy = file(&world, "link.toml", "[filesystem]\nhide = [\"/bin/sh\"]\n");
+    let run = world.donjon(&["run", "--rm", "--policy", &policy, "host", "true"]).go();
+    run.refused().complains("mask /bin/sh").complains("name what it leads to");
 }
 
 #[test]

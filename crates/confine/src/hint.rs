@@ -16,6 +16,9 @@ pub(crate) fn for_step(layer: Layer, what: &str, errno: Errno) -> Option<&'stati
         (Layer::Mounts, Errno::PERM) if what.contains("procfs") => {
             "this machine's own /proc is masked (donjon runs inside another container?); donjon doctor tells"
         }
+        (Layer::Mounts, Errno::LOOP) if what.starts_with("mask ") => {
+            "a symbolic link lies there or on the way: name what it leads to, as no mask is laid through a link"
+        }
         (Layer::Mounts | Layer::Devices | Layer::Rootfs, Errno::LOOP) => {
             "the image has a symbolic link where a directory or file of its own must be; it is never followed"
         }

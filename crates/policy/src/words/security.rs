@@ -39,7 +39,7 @@ pub fn security_opt(word: &str, policy: &mut Policy) -> Result<(), WordError> {
             Ok(())
         }
         ("apparmor" | "label", _) => Err(format!(
-            "{key}: AppArmor and SELinux are not in this version; Landlock is the container's policy"
+            "{key}: a policy file names an AppArmor profile or an SELinux context, under [lsm]; Landlock is each container's policy"
         )),
         _ => Err(format!("{word:?}: there are no-new-privileges, seccomp=FILE, mask=PATHS, unmask=PATHS")),
     }
