@@ -193,7 +193,7 @@ fn what_can_not_be_held_yet_starts_nothing() {
     for (text, what) in [
         ("[network]\negress = [\"example.org:443\"]", "network.egress"),
         ("[network]\npublish = [\"8080:80\"]", "network.publish"),
-        ("[integrity]\nexec = \"enforce\"", "integrity.exec"),
+        ("[integrity]\nexec = \"measure\"", "integrity.exec"),
         ("[secrets]\nkey = \"file:/x\"", "reserved"),
         ("[lsm]\napparmor = \"donjon-no-such-profile\"", "AppArmor"),
         ("[lsm]\nselinux = \"a:b:c:d\"", "SELinux"),
