@@ -136,7 +136,7 @@ pub fn add(text: &str, lines: &[Line]) -> Result<String, String> {
         let (table, key) = line.place();
         // Another name of the same table may be the one that is there.
         let table = match table {
-            LIMITS if document.contains_key("resources") => "resources",
+            LIMITS if document.contains_key("limits") => "limits",
             other => other,
         };
         let item = document.entry(table).or_insert_with(|| Item::Table(Table::new()));

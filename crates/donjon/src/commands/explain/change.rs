@@ -51,7 +51,7 @@ pub struct Change {
 }
 
 /// The table of limits.
-pub const LIMITS: &str = "limits";
+pub const LIMITS: &str = "resources";
 
 impl Line {
     /// Table and key.
@@ -170,9 +170,9 @@ mod tests {
     fn a_limit_is_doubled() {
         let pids = of(&event("--pids-limit NUMBER", "[limits] pids = 512"));
         assert_eq!(pids.flag.as_deref(), Some("--pids-limit 1024"));
-        assert_eq!(pids.line.unwrap().to_string(), "[limits] pids = 1024");
+        assert_eq!(pids.line.unwrap().to_string(), "[resources] pids = 1024");
         let memory = of(&event("--memory SIZE", "[limits] memory = 1073741824"));
-        assert_eq!(memory.line.unwrap().to_string(), "[limits] memory = \"2048m\"");
+        assert_eq!(memory.line.unwrap().to_string(), "[resources] memory = \"2048m\"");
         for rule in ["", "pids = ", "pids = -1", "pids = 9223372036854775807"] {
             assert_eq!(line("--pids-limit NUMBER", rule), None, "{rule}");
         }

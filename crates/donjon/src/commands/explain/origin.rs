@@ -42,9 +42,12 @@ pub struct Layer {
 }
 
 /// The built-in layers, with the lines that the repository has.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("default", include_str!("../../../../policy/src/default.toml")),
     ("strict", include_str!("../../../../policy/src/strict.toml")),
+    ("service", include_str!("../../../../policy/src/service.toml")),
+    ("build", include_str!("../../../../policy/src/build.toml")),
+    ("agent", include_str!("../../../../policy/src/agent.toml")),
 ];
 
 /// The layers that a container was started under, the lowest first.
