@@ -237,3 +237,16 @@ fn watch_tells_each_refusal_once_until_the_container_ends() {
     world.donjon(&["explain", "--watch", "web"]).go().succeeds().says("AF_ALG");
     world.donjon(&["rm", "web"]).go().succeeds();
 }
+
+#[test]
+fn a_rule_of_a_file_that_another_builds_on_is_told_with_its_line() {
+    let world = World::ordinary();
+    world.file("base.toml", "# what lies below\n[sockets]\nfamilies = [\"unix\"]\n");
+    world.file("piece.toml", "[syscalls]\ndeny = [\"getcpu\"]\n");
+    let policy =
+        world.file("p.toml", "extend = \"base.toml\"\ninclude = [\"piece.toml\"]\n").display().to_string();
+    world.attack(&["--name", "a", "--policy", &policy], &["socket", "2", "1", "0"]).go().exits(1);
+    world.donjon(&["explain", "a"]).go().succeeds().says("base.toml:3");
+    world.attack(&["--name", "b", "--policy", &policy], &["syscall", "309"]).go().exits(1);
+    world.donjon(&["explain", "b"]).go().succeeds().says("piece.toml:2");
+}

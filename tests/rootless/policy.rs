@@ -354,3 +354,25 @@ fn a_preset_that_is_shown_is_a_policy_file_that_says_the_same() {
     let schema = world.donjon(&["policy", "schema"]).go().succeeds().json();
     assert!(schema["properties"]["filesystem"]["properties"]["read"].is_object(), "{schema}");
 }
+
+#[test]
+fn a_refusal_that_nobody_told_donjon_of_is_not_called_none() {
+    // What Landlock refuses is in the machine's audit log alone, which this user can't read.
+    let world = World::ordinary();
+    let file = world.file("p.toml", "[filesystem]\nread = [\"/bin/**\", \"/lib/**\"]\n");
+    let policy = file.to_str().expect("UTF-8");
+    let run = world.shell(&["--name", "a", "--policy", policy], "cat /etc/passwd").go();
+    run.fails_inside().complains("Permission denied").complains("explain --trace");
+    world
+        .donjon(&["explain", "a"])
+        .go()
+        .succeeds()
+        .says("donjon was told of nothing")
+        .says("explain --trace");
+    let image = world.image();
+    let traced = ["explain", "--trace", "--policy", policy, &image, "--", "cat", "/etc/passwd"];
+    world.donjon(&traced).go().complains("[filesystem] read = [\"/etc/passwd\"]");
+    // One that names none is not told about it.
+    world.shell(&["--name", "b"], "cat /no-such-file").go().fails_inside().never_says("explain --trace");
+    world.donjon(&["explain", "b"]).go().succeeds().says("nothing was refused");
+}

@@ -54,6 +54,16 @@ impl Stack {
 
     /// This stack on top of a policy.
     pub fn over(self, base: Policy) -> Result<Policy, PolicyError> {
+        let whole =
+            |name: &str| std::fs::canonicalize(name).unwrap_or_else(|_| name.into()).display().to_string();
+        let names: Vec<String> = self
+            .layers
+            .iter()
+            .flat_map(|layer| match layer.preset {
+                true => vec![format!("preset:{}", layer.name.trim_start_matches("the preset "))],
+                false => layer.texts.iter().rev().map(|(name, _)| whole(name)).collect(),
+            })
+            .collect();
         let mut policy = self.layers.into_iter().try_fold(base, |below, layer| {
             if layer.preset {
                 return below.under_preset(layer.name.trim_start_matches("the preset "));
@@ -69,6 +79,7 @@ impl Stack {
             })
         })?;
         policy.sources.extend(self.files);
+        policy.layers.extend(names);
         Ok(policy)
     }
 

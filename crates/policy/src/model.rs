@@ -54,6 +54,10 @@ pub struct Policy {
     /// The files that it was read from: none of them may lie where the container writes (R24).
     #[serde(skip)]
     pub sources: Vec<std::path::PathBuf>,
+    /// The layers of files and presets that it was put together from, the lowest first: `preset:NAME`, or a file's path.
+    /// Pieces stand before the file that includes them.
+    #[serde(skip)]
+    pub layers: Vec<String>,
 }
 
 /// `extend-only`

@@ -22,14 +22,23 @@ use crate::args::RunArgs;
 
 /// Runs a program in a new container and returns donjon's exit status.
 pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
-    run_observed(args, root, None)
+    run_and_tell(args, root, None, true)
 }
 
-/// The same, with what the program does written down.
+/// The same for somebody who looks at what the program does, and tells it: by tracing, or with an observer.
 pub fn run_observed(
     args: RunArgs,
     root: Option<&Path>,
     observation: Option<Observation>,
+) -> Result<u8, Failure> {
+    run_and_tell(args, root, observation, false)
+}
+
+fn run_and_tell(
+    args: RunArgs,
+    root: Option<&Path>,
+    observation: Option<Observation>,
+    alone: bool,
 ) -> Result<u8, Failure> {
     // Reading the command line is done.
     start::let_go_of_code();
@@ -80,9 +89,13 @@ pub fn run_observed(
         writeln!(std::io::stdout(), "{id}")?;
         return Ok(0);
     }
+    let unseen = alone && names_files && !launch.host.reads_audit;
     let outcome = start::foreground(&store, container, launch)?;
     tell_passed_over(&outcome.passed_over);
     explain::summarize(&outcome.watch, outcome.kept.then_some(&outcome.name));
+    if unseen && outcome.watch.end.code != 0 && outcome.watch.events.is_empty() {
+        let _ = writeln!(std::io::stderr(), "donjon: hint: {}", explain::UNSEEN);
+    }
     Ok(outcome.watch.end.code)
 }
 
@@ -272,7 +285,7 @@ fn launch(args: &RunArgs, policy: &Policy, spec: Spec, host: Host) -> Result<Lau
         plan,
         host,
         image: args.image.to_string(),
-        policies: policies(args),
+        policies: policies(args, policy),
         interactive: args.interactive,
         auto_remove: args.remove,
         stop_signal,
@@ -285,10 +298,8 @@ fn launch(args: &RunArgs, policy: &Policy, spec: Spec, host: Host) -> Result<Lau
 }
 
 /// What the policy was put together from: `donjon explain` finds the lines of rules there.
-fn policies(args: &RunArgs) -> Vec<String> {
-    let preset = args.preset.iter().map(|name| format!("preset:{name}"));
-    let whole = |file: &PathBuf| std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
-    preset.chain(args.files.iter().map(|file| whole(file).display().to_string())).collect()
+fn policies(args: &RunArgs, policy: &Policy) -> Vec<String> {
+    args.preset.iter().map(|name| format!("preset:{name}")).chain(policy.layers.iter().cloned()).collect()
 }
 
 fn print_plan(plan: &Plan, format: Format) -> Result<u8, Failure> {

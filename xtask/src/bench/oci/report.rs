@@ -35,11 +35,11 @@ fn times(page: &mut String, samples: &Samples, layout: &str, named: &str) {
     if !samples.contains_key(&format!("oci {layout} run donjon")) {
         return;
     }
-    let _ = writeln!(page, "\n### On {named}\n\nMilliseconds.");
+    let _ = write!(page, "\n### On {named}\n\nMilliseconds.");
     if samples.contains_key(&format!("oci {layout} without devices")) {
         page.push_str(WITHOUT_DEVICES);
     }
-    page.push('\n');
+    page.push_str("\n\n");
     page.push_str("| | | median | 90 % below | best | × donjon | samples |\n|---|---|--:|--:|--:|--:|--:|\n");
     for (what, title) in WHOLE {
         let donjon = median(samples, &format!("oci {layout} {what} donjon"));

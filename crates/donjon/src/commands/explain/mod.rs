@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
+use donjon_confine::{Extensions, Host};
 use donjon_runtime::audit::{Follow, Subject};
 use donjon_runtime::container::Container;
 use donjon_runtime::events::{self, Closed, Event, printable};
@@ -74,7 +75,9 @@ pub fn run(store: &Store, container: Option<&str>, what: &What, format: Format) 
         return Ok(());
     }
     let name = state.as_ref().map_or_else(|| container.id.short().to_string(), |state| state.name.clone());
-    if refused.is_empty() {
+    if refused.is_empty() && holds_files_unseen(&container) {
+        writeln!(out, "donjon was told of nothing that was refused in {name}\n  hint: {UNSEEN}")?;
+    } else if refused.is_empty() {
         writeln!(out, "nothing was refused in {name}")?;
     }
     // The same advice is given once.
@@ -104,6 +107,17 @@ fn kernel_records(container: &Container) -> Option<Follow> {
     let init = state.init.filter(|_| status == Status::Running)?;
     let since = parse_time(&state.created)?.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
     Follow::open(Subject::new(container.id.as_str(), &container.config().ok()?, init.pid), since)
+}
+
+/// What to do where refusals can't be seen.
+pub const UNSEEN: &str = "the policy names the files that may be used, and what Landlock refuses is told in the machine's \
+                          audit log alone (Linux 6.15, auditd), which can't be read here. \
+                          donjon explain --trace with the same options lists every call that is refused";
+
+/// Whether the container's policy names files, and nobody tells donjon what is refused of others.
+fn holds_files_unseen(container: &Container) -> bool {
+    let named = container.config().ok().and_then(|spec| Extensions::read(spec.annotations().as_ref()).ok());
+    named.is_some_and(|ext| ext.landlock && !ext.files.name_nothing()) && !Host::probe().reads_audit
 }
 
 /// Whether a count is worth telling.

@@ -21,7 +21,7 @@ pub fn run(args: RunArgs, root: Option<&Path>) -> Result<u8, Failure> {
     let mut args = Some(RunArgs { remove: true, detach: false, ..args });
     let found = trace(|| {
         let Some(args) = args.take() else { return 125 };
-        match running::run(args, root.as_deref()) {
+        match running::run_observed(args, root.as_deref(), None) {
             Ok(code) => code,
             Err(failure) => {
                 failure.print();
@@ -97,6 +97,13 @@ fn explain(failed: &Failed, policy: &Policy) -> (&'static str, String) {
         .iter()
         .filter(|m| Path::new(path).starts_with(&m.target))
         .max_by_key(|m| m.target.len());
+    // What a list of files leaves out, a line in it allows.
+    let files = &policy.filesystem;
+    let list = match (failed.call.starts_with("exec"), failed.writes) {
+        (true, _) => files.execute.as_ref().map(|_| "execute"),
+        (false, true) => files.write.as_ref().map(|_| "write"),
+        (false, false) => files.read.as_ref().map(|_| "read"),
+    };
     match failed.errno {
         Errno::ROFS => match mount {
             Some(mount) if mount.kind == MountKind::Bind => {
@@ -114,6 +121,7 @@ fn explain(failed: &Failed, policy: &Policy) -> (&'static str, String) {
         Errno::ACCESS if path.is_empty() => by_call(failed),
         Errno::ACCESS => match &failed.by_mode {
             Some(why) => ("identity", format!("{why}: files of others stay theirs")),
+            None if let Some(key) = list => ("landlock", format!("[filesystem] {key} = [{path:?}]")),
             None if path.starts_with("/proc") || path.starts_with("/sys") => {
                 ("mounts", format!("--security-opt unmask={path}"))
             }
