@@ -5,10 +5,9 @@
 //! those of the container's user namespace, and this filter leaves it no call that makes, changes or removes anything.
 //! Files can be opened for reading alone, and there are none of the machine's: only its `/proc`.
 
-use donjon_confine::layers::seccomp::{Program, SeccompError, compile};
+use donjon_confine::layers::seccomp::{Program, SeccompError, compile, masked};
 use oci_spec::runtime::{
-    LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompBuilder,
-    LinuxSeccompOperator as Operator, LinuxSyscallBuilder,
+    LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompBuilder, LinuxSyscallBuilder,
 };
 
 /// Calls without a condition: looking, waiting, memory, the end.
@@ -54,16 +53,6 @@ pub fn filter(report: u64) -> Result<Program, SeccompError> {
         .build()
         .map_err(spec)?;
     compile(&profile)
-}
-
-fn masked(index: usize, mask: u64, value: u64) -> Result<LinuxSeccompArg, SeccompError> {
-    LinuxSeccompArgBuilder::default()
-        .index(index)
-        .value(mask)
-        .value_two(value)
-        .op(Operator::ScmpCmpMaskedEq)
-        .build()
-        .map_err(|e| SeccompError::Spec(e.to_string()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a program does, written down while it runs: for `donjon learn` and `donjon run --dry`.
+//! What a program does, written down while it runs: for `donjon learn`.
 //!
 //! ```text
 //! donjon learn ──fork──► donjon run: the warden ──clone──► the container, under a filter that reports

@@ -4,10 +4,9 @@
 //! `kill` to the warden itself. There is no `execve`, `clone`, `socket`, `ptrace`, `pidfd_open`, `mount`, `bpf`, and no
 //! memory that can be executed is ever made (`mmap` and `mprotect` without `PROT_EXEC`).
 
-use donjon_confine::layers::seccomp::{Program, SeccompError, compile};
+use donjon_confine::layers::seccomp::{Program, SeccompError, compile, masked};
 use oci_spec::runtime::{
-    LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompBuilder,
-    LinuxSeccompOperator as Operator, LinuxSyscall, LinuxSyscallBuilder,
+    LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompBuilder, LinuxSyscall, LinuxSyscallBuilder,
 };
 
 /// The low half of an argument: where the kernel takes an `int`.
@@ -82,16 +81,6 @@ pub fn filter(own_pid: i32) -> Result<Program, SeccompError> {
         .build()
         .map_err(spec)?;
     compile(&profile)
-}
-
-fn masked(index: usize, mask: u64, value: u64) -> Result<LinuxSeccompArg, SeccompError> {
-    LinuxSeccompArgBuilder::default()
-        .index(index)
-        .value(mask)
-        .value_two(value)
-        .op(Operator::ScmpCmpMaskedEq)
-        .build()
-        .map_err(|e| SeccompError::Spec(e.to_string()))
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use std::borrow::Cow;
 use syscalls::Sysno;
 
 pub use compile::compile;
-pub use policy::{SyscallPolicy, profile};
+pub use policy::{SyscallPolicy, masked, profile};
 
 /// `AUDIT_ARCH_*` of the architecture that this program is built for.
 #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! A filter that reports what a container does instead of refusing: for `donjon learn` and `donjon run --dry`.
+//! A filter that reports what a container does instead of refusing: for `donjon learn`.
 //!
 //! **It decides nothing.** Every call that says something about what a program needs is reported to a listener, which
 //! writes it down and answers with what the container's own filter says ([`super::interpret`]). So nothing is opened
@@ -9,12 +9,11 @@
 //! and a learnt policy allows all of them that can matter to the program. Everything else is reported each time.
 
 use oci_spec::runtime::{
-    LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompBuilder,
-    LinuxSeccompOperator as Operator, LinuxSyscall, LinuxSyscallBuilder,
+    LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompBuilder, LinuxSyscall, LinuxSyscallBuilder,
 };
 
 use super::interpret::{Data, Verdict, verdict};
-use super::{AUDIT_ARCH, Program, SeccompError, compile, number};
+use super::{AUDIT_ARCH, Program, SeccompError, compile, masked, number};
 
 /// Calls that are let through unreported where the container's filter allows them whatever their arguments are: made
 /// often, by nearly every program, and without a right of their own.
@@ -43,10 +42,10 @@ pub fn program(own: &Program) -> Result<Program, SeccompError> {
         UNREPORTED.iter().filter(|name| allowed(name, [0; 6])).map(|name| name.to_string()).collect();
     let mut rules = vec![rule(unreported.clone(), Action::ScmpActAllow, None, Vec::new())?];
     if allowed("sendto", [0; 6]) {
-        rules.push(rule(vec!["sendto".into()], Action::ScmpActAllow, None, vec![equal(4, !0, 0)?])?);
+        rules.push(rule(vec!["sendto".into()], Action::ScmpActAllow, None, vec![masked(4, !0, 0)?])?);
     }
     for request in UNREPORTED_IOCTLS.iter().filter(|request| allowed("ioctl", [0, **request, 0, 0, 0, 0])) {
-        rules.push(rule(vec!["ioctl".into()], Action::ScmpActAllow, None, vec![equal(1, LOW, *request)?])?);
+        rules.push(rule(vec!["ioctl".into()], Action::ScmpActAllow, None, vec![masked(1, LOW, *request)?])?);
     }
     // So that the C library falls back to clone, whose flags can be seen.
     rules.push(rule(vec!["clone3".into()], Action::ScmpActErrno, Some(ENOSYS), Vec::new())?);
@@ -78,16 +77,6 @@ fn rule(
         rule = rule.args(args);
     }
     rule.build().map_err(|e| SeccompError::Spec(e.to_string()))
-}
-
-fn equal(index: usize, mask: u64, value: u64) -> Result<LinuxSeccompArg, SeccompError> {
-    LinuxSeccompArgBuilder::default()
-        .index(index)
-        .value(mask)
-        .value_two(value)
-        .op(Operator::ScmpCmpMaskedEq)
-        .build()
-        .map_err(|e| SeccompError::Spec(e.to_string()))
 }
 
 #[cfg(test)]

@@ -260,7 +260,8 @@ impl Rules {
     }
 }
 
-fn masked(index: usize, mask: u64, value: u64) -> Result<LinuxSeccompArg, SeccompError> {
+/// The condition that an argument, cut by a mask, is a value.
+pub fn masked(index: usize, mask: u64, value: u64) -> Result<LinuxSeccompArg, SeccompError> {
     LinuxSeccompArgBuilder::default()
         .index(index)
         .value(mask)
