@@ -37,14 +37,14 @@ fn only_what_write_names_can_be_written_made_or_removed() {
     world.file("shared/two", "old");
     // What is mounted in the same file is not on its list by that.
     let policy = format!(
-        "[filesystem]\nwrite = [\"/tmp/**\", \"/dev/null\", \"/work/one\"]\n[[mounts]]\nsource = \"{}\"\ntarget = \"/work\"\n",
+        "[filesystem]\nwrite = [\"/tmp/**\", \"/dev/null\", \"/project/one\"]\n[[mounts]]\nsource = \"{}\"\ntarget = \"/project\"\n",
         world.path("shared")
     );
     let policy = file(&world, "p.toml", &policy);
     let script = "echo x >/tmp/a && mkdir /tmp/d && mv /tmp/a /tmp/d/b && rm /tmp/d/b && echo worked; \
-                  echo x >/dev/null && echo null; echo new >/work/one && echo one; \
-                  echo new >/work/two && echo WRITTEN; : >/etc/new && echo MADE; rm /work/one && echo REMOVED; \
-                  : >/root/x && echo MADE; : >/dev/shm/x && echo MADE; mkdir /work/d && echo MADE";
+                  echo x >/dev/null && echo null; echo new >/project/one && echo one; \
+                  echo new >/project/two && echo WRITTEN; : >/etc/new && echo MADE; rm /project/one && echo REMOVED; \
+                  : >/root/x && echo MADE; : >/dev/shm/x && echo MADE; mkdir /project/d && echo MADE";
     let words = ["--rm", "--policy", &policy];
     let held = world.shell(&words, script).go();
     held.says("worked").says("null").says("one");
@@ -119,9 +119,9 @@ fn what_a_flag_mounts_joins_the_lists_of_the_policy_below() {
     let world = World::ordinary();
     let (shared, other) = (world.dir("shared"), world.dir("other"));
     let give = |option: &str, path: &std::path::Path, to: &str| format!("{option}={}:{to}", path.display());
-    let (rw, ro) = (give("--rw", &shared, "/work"), give("--ro", &other, "/docs"));
+    let (rw, ro) = (give("--rw", &shared, "/project"), give("--ro", &other, "/docs"));
     let script =
-        "echo x >/work/a && echo wrote; echo x >/docs/a && echo WROTE; echo x >/root/a && echo WROTE";
+        "echo x >/project/a && echo wrote; echo x >/docs/a && echo WROTE; echo x >/root/a && echo WROTE";
     let run = world.shell(&["--rm", "--preset", "agent", &rw, &ro], script).go();
     run.says("wrote").never_says("WROTE");
     assert_eq!(world.read("shared/a"), "x\n");
@@ -225,10 +225,11 @@ fn a_policy_can_t_be_rewritten_from_inside_nor_what_it_builds_on() {
     file(&world, "work/piece.toml", "[resources]\npids = 9\n");
     let policy = file(&world, "p.toml", "include = [\"work/piece.toml\"]\n");
     let work = world.path("work");
-    let run = world.shell(&["--rm", "--policy", &policy, "--rw", &format!("{work}:/work")], "echo RAN").go();
+    let run =
+        world.shell(&["--rm", "--policy", &policy, "--rw", &format!("{work}:/project")], "echo RAN").go();
     run.refused().never_says("RAN").complains("piece.toml").complains("it could rewrite it");
     world
-        .shell(&["--rm", "--policy", &policy, "--ro", &format!("{work}:/work")], "echo ran")
+        .shell(&["--rm", "--policy", &policy, "--ro", &format!("{work}:/project")], "echo ran")
         .go()
         .says("ran");
 }

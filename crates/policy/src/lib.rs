@@ -25,3 +25,4 @@ pub use files::Stack;
 pub use load::{MOST_BYTES, in_words, text_of};
 pub use model::Policy;
 pub use spec::{Caller, Identity, Request, RootTree, syscalls_of, to_spec};
+pub use write::quoted;

@@ -152,7 +152,7 @@ fn in_toml(value: &Value) -> String {
 }
 
 /// A basic string of TOML, in which nothing of a terminal's is left as it is.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let mut text = String::from("\"");
     for c in word.chars() {
         match c {

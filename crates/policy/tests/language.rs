@@ -257,13 +257,16 @@ fn what_a_later_layer_mounts_joins_the_lists_of_files() {
         ..Mount::default()
     };
     let flags = Policy {
-        mounts: vec![mount("/work", false), mount("/docs", true)],
+        mounts: vec![mount("/project", false), mount("/docs", true)],
         devices: vec![Device { path: "/dev/fuse".into() }],
         ..Policy::default()
     };
     let policy = agent.merge(flags, "the command line").unwrap();
     let write = policy.filesystem.write.unwrap();
-    assert!(write.contains(&"/work/**".to_string()) && write.contains(&"/dev/fuse".to_string()), "{write:?}");
+    assert!(
+        write.contains(&"/project/**".to_string()) && write.contains(&"/dev/fuse".to_string()),
+        "{write:?}"
+    );
     assert!(!write.contains(&"/docs/**".to_string()), "{write:?}");
     assert_eq!(policy.filesystem.read, None, "a list that does not exist is not made");
 }

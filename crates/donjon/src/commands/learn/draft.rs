@@ -24,7 +24,7 @@ const NEVER: &[&str] = &[
     "/", "/bin", "/boot", "/data", "/dev", "/etc", "/home", "/media", "/mnt", "/opt", "/root", "/sbin",
     "/srv", "/sys", "/usr", "/usr/bin", "/usr/games", "/usr/libexec", "/usr/local", "/usr/local/bin",
     "/usr/local/etc", "/usr/local/sbin", "/usr/local/share", "/usr/sbin", "/usr/share", "/var", "/var/cache",
-    "/var/lib", "/var/log", "/work",
+    "/var/lib", "/var/log",
 ];
 /// Directories of libraries: all below is meant by one file of it.
 const LIBRARIES: &[&str] =

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use donjon_policy::quoted;
 use donjon_policy::{Policy, PolicyError};
 use donjon_runtime::events::printable;
 use donjon_runtime::learn::Report;
@@ -93,21 +94,6 @@ fn comment(text: &str) -> String {
         Some((at, _)) => format!("{}...", shown.get(..at).unwrap_or_default()),
         None => shown,
     }
-}
-
-fn quoted(word: &str) -> String {
-    let mut text = String::from("\"");
-    for c in word.chars() {
-        match c {
-            '"' | '\\' => text.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(text, "\\u{:04X}", u32::from(c));
-            }
-            c => text.push(c),
-        }
-    }
-    text.push('"');
-    text
 }
 
 fn list(out: &mut String, key: &str, lines: &Lines) {
